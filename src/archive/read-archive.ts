@@ -86,12 +86,17 @@ async function readNamespaceHeader(queue: ByteQueue): Promise<Namespace & { isEn
   if (isEnd?.type !== bsonType.boolean || crc?.type !== bsonType.int64) {
     throw new AppError('corrupt', 'archive: a block does not start with a namespace')
   }
-  return {
+  const header = {
     database: textIn(bytes, 'db'),
     collection: textIn(bytes, 'collection'),
     isEnd: bytes[isEnd.start] === 1,
     crc: BigInt.asUintN(64, bytes.readBigInt64LE(crc.start)),
   }
+  const isBoolean = (bytes[isEnd.start] as number) <= 1
+  if (!isBoolean || (!header.isEnd && header.crc !== 0n)) {
+    throw new AppError('corrupt', `archive: the header of a block of "${namespaceName(header)}" is damaged`)
+  }
+  return header
 }
 
 async function* readBlock(queue: ByteQueue, running: RunningNamespace): AsyncGenerator<ArchiveEvent> {
