@@ -1,0 +1,28 @@
+import { isAppError } from '../core/app-error.ts'
+import type { Store, StoredDocument } from '../store/store.ts'
+
+interface Lease extends StoredDocument {
+  owner: string
+  expires_at: Date
+}
+
+/** Takes or extends a named lease. @returns whether `owner` has it now */
+export async function holdLease(store: Store, name: string, owner: string, now: Date, durationMs: number): Promise<boolean> {
+  const document: Lease = { _id: name, owner, expires_at: new Date(now.getTime() + durationMs) }
+  const held = await store.get<Lease>('locks', name)
+  if (held !== undefined && held.owner !== owner && held.expires_at > now) return false
+  try {
+    if (held === undefined) await store.commit([{ insert: 'locks', document }])
+    else await store.commit([{ replace: 'locks', document, expect: { owner: held.owner, expires_at: held.expires_at } }])
+    return true
+  } catch (error) {
+    if (isAppError(error, 'conflict') || isAppError(error, 'exists')) return false
+    throw error
+  }
+}
+
+export async function dropLease(store: Store, name: string, owner: string): Promise<void> {
+  await store.commit([{ remove: 'locks', id: name, expect: { owner } }]).catch((error) => {
+    if (!isAppError(error, 'conflict')) throw error
+  })
+}

@@ -1,0 +1,46 @@
+import { messageOf } from '../core/app-error.ts'
+import { type Clock, sleep } from '../core/clock.ts'
+import type { Store } from '../store/store.ts'
+import { dropLease, holdLease } from './lease.ts'
+
+export interface Schedule {
+  name: string
+  everyMs: number
+  run(): Promise<void>
+}
+
+export interface SchedulerParts {
+  store: Store
+  clock: Clock
+  owner: string
+  schedules: readonly Schedule[]
+  log: { warn(data: object, message: string): void }
+}
+
+const leadershipMs = 30_000
+const tickMs = 500
+
+/** Runs what is due, in the one process that holds the lease, until `signal` aborts. */
+export async function runScheduler(parts: SchedulerParts, signal: AbortSignal): Promise<void> {
+  const lastRuns = new Map<string, number>()
+  while (!signal.aborted) {
+    const isLeader = await holdLease(parts.store, 'scheduler', parts.owner, parts.clock.now(), leadershipMs).catch((error) => {
+      parts.log.warn({ error: messageOf(error) }, 'the scheduler could not take its lease')
+      return false
+    })
+    if (isLeader) await runDue(parts, lastRuns, signal)
+    await sleep(tickMs, signal)
+  }
+  await dropLease(parts.store, 'scheduler', parts.owner).catch(() => {})
+}
+
+async function runDue(parts: SchedulerParts, lastRuns: Map<string, number>, signal: AbortSignal): Promise<void> {
+  for (const schedule of parts.schedules) {
+    const nowMs = parts.clock.now().getTime()
+    if (signal.aborted || nowMs - (lastRuns.get(schedule.name) ?? 0) < schedule.everyMs) continue
+    lastRuns.set(schedule.name, nowMs)
+    await schedule
+      .run()
+      .catch((error) => parts.log.warn({ schedule: schedule.name, error: messageOf(error) }, 'a scheduled task failed'))
+  }
+}
