@@ -46,8 +46,9 @@ export async function setPassword(parts: AccessParts, caller: Caller, id: string
   const user = await requireUser(parts, id)
   if (caller.actor.id !== id) requireGrantable(caller, user.role)
   checkPassword(password)
+  const changed: User = { ...user, password_hash: await hashPassword(password) }
   await parts.store.commit([
-    { replace: 'users', document: { ...user, password_hash: await hashPassword(password) } },
+    { replace: 'users', document: changed },
     ...(await sessionRemovals(parts, id)),
     audited(caller.actor, 'user.password-changed', id),
   ])

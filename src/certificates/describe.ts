@@ -1,0 +1,63 @@
+import { type KeyObject, X509Certificate } from 'node:crypto'
+import { dayMs } from '../core/clock.ts'
+import type { Certificate } from './collections.ts'
+
+/** What a certificate says of itself, as we store it. */
+export type Description = Pick<
+  Certificate,
+  'name' | 'sans' | 'issuer' | 'serial' | 'fingerprint' | 'key_type' | 'not_before' | 'not_after' | 'certificate_pem' | 'search'
+>
+
+export function describeCertificate(certificate: X509Certificate): Description {
+  const commonName = nameParts(certificate.subject)
+  const sans = sansOf(certificate)
+  const name = commonName || sans[0] || certificate.subject.replaceAll('\n', ', ') || '(no name)'
+  const serial = certificate.serialNumber.toLowerCase()
+  const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
+  const issuer = nameParts(certificate.issuer) || certificate.issuer.replaceAll('\n', ', ')
+  return {
+    name,
+    sans,
+    issuer,
+    serial,
+    fingerprint,
+    key_type: keyType(certificate.publicKey),
+    not_before: certificate.validFromDate,
+    not_after: certificate.validToDate,
+    certificate_pem: certificate.toString(),
+    search: [name, ...sans, issuer, serial, fingerprint].join(' ').toLowerCase().slice(0, 1000),
+  }
+}
+
+/** `EC P-256`, `RSA 2048`, `Ed25519`. */
+export function keyType(key: KeyObject): string {
+  const { modulusLength, namedCurve } = key.asymmetricKeyDetails ?? {}
+  const kind = key.asymmetricKeyType ?? 'unknown'
+  if (modulusLength !== undefined) return `${kind.toUpperCase()} ${modulusLength}`
+  if (namedCurve !== undefined)
+    return `EC ${{ prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }[namedCurve] ?? namedCurve}`
+  return kind === 'ed25519' ? 'Ed25519' : kind
+}
+
+/** When to renew: the configured days before expiry, but never earlier than after two thirds of the lifetime. */
+export function renewalTime(notBefore: Date, notAfter: Date, renewBeforeDays: number): Date {
+  const lifetimeMs = notAfter.getTime() - notBefore.getTime()
+  return new Date(notAfter.getTime() - Math.min(renewBeforeDays * dayMs, lifetimeMs / 3))
+}
+
+export const neverRenewed = new Date('9999-12-31T00:00:00Z')
+
+function nameParts(subject: string): string {
+  return subject.match(/(?:^|\n)CN=(.*)/)?.[1] ?? ''
+}
+
+function sansOf(certificate: X509Certificate): string[] {
+  const text = certificate.subjectAltName ?? ''
+  return [...text.matchAll(/(?:DNS|IP Address):([^,"\s]+)/g)].map((match) => match[1] as string).slice(0, 500)
+}
+
+/** Splits PEM text into certificates. Throws what the parser throws. */
+export function parseCertificates(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN (?:TRUSTED )?CERTIFICATE-----[\s\S]+?-----END (?:TRUSTED )?CERTIFICATE-----/g) ?? []
+  return blocks.map((block) => new X509Certificate(block))
+}

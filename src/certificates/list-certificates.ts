@@ -1,0 +1,72 @@
+import { AppError } from '../core/app-error.ts'
+import type { Condition, Page, Store } from '../store/store.ts'
+import type { Certificate } from './collections.ts'
+
+export const certificateOrders = ['not_after', 'name'] as const
+export const certificateStates = ['active', 'expiring', 'expired', 'revoked'] as const
+
+export interface CertificateFilter {
+  projectId?: string | undefined
+  kind?: 'managed' | 'watched' | undefined
+  state?: (typeof certificateStates)[number] | undefined
+  /** Part of a name, issuer, serial or fingerprint. */
+  search?: string | undefined
+  sort?: (typeof certificateOrders)[number] | undefined
+  direction?: 'asc' | 'desc' | undefined
+  limit?: number | undefined
+  after?: string | undefined
+}
+
+/** Days before expiry at which a certificate counts as expiring. */
+const expiringDays = 30
+
+export async function listCertificates(store: Store, filter: CertificateFilter, now: Date): Promise<Page<Certificate>> {
+  const query = {
+    where: conditions(filter, now),
+    sort: { field: filter.sort ?? 'not_after', direction: filter.direction ?? 'asc' },
+    after: filter.after,
+  } as const
+  return store.find<Certificate>('certificates', filter.limit === undefined ? query : { ...query, limit: filter.limit })
+}
+
+export async function countCertificates(store: Store, filter: CertificateFilter, now: Date): Promise<number> {
+  return store.count('certificates', conditions(filter, now))
+}
+
+/** @throws AppError `not-found` */
+export async function requireCertificate(store: Store, id: string): Promise<Certificate> {
+  const certificate = await store.get<Certificate>('certificates', id)
+  if (certificate === undefined)
+    throw new AppError('not-found', `there is no certificate "${id}"`, { hint: '"certautopilot cert list" shows them' })
+  return certificate
+}
+
+/** What a person is shown: expiry counts before everything but revocation. */
+export function certificateState(certificate: Certificate, now: Date): (typeof certificateStates)[number] {
+  if (certificate.status === 'revoked') return 'revoked'
+  if (certificate.not_after <= now) return 'expired'
+  return certificate.not_after < expiringLimit(now) ? 'expiring' : 'active'
+}
+
+function conditions(filter: CertificateFilter, now: Date): Record<string, Condition> {
+  const where: Record<string, Condition> = {}
+  if (filter.projectId !== undefined) where.project_id = filter.projectId
+  if (filter.kind !== undefined) where.kind = filter.kind
+  if (filter.search) where.search = { contains: filter.search.toLowerCase() }
+  if (filter.state !== undefined) Object.assign(where, stateConditions(filter.state, now))
+  return where
+}
+
+function stateConditions(state: (typeof certificateStates)[number], now: Date): Record<string, Condition> {
+  if (state === 'revoked') return { status: 'revoked' }
+  const range = {
+    active: { gte: expiringLimit(now) },
+    expiring: { gt: now, lt: expiringLimit(now) },
+    expired: { lte: now },
+  }[state]
+  return { status: 'active', not_after: range }
+}
+
+function expiringLimit(now: Date): Date {
+  return new Date(now.getTime() + expiringDays * 86_400_000)
+}

@@ -1,0 +1,92 @@
+import { audited } from '../audit/audit.ts'
+import { AppError } from '../core/app-error.ts'
+import { refuseInSafeMode } from '../epoch/epoch.ts'
+import { type Job, queuedJob } from '../jobs/job.ts'
+import type { JobRun } from '../jobs/worker.ts'
+import { requireAuthority } from './authorities.ts'
+import type { Certificate } from './collections.ts'
+import { renewalTime } from './describe.ts'
+import { publicKeyOf, signFor } from './issue-certificate.ts'
+import { keyTypeName, newPrivateKey, sealedKey } from './keys.ts'
+import { requireCertificate } from './list-certificates.ts'
+import type { CertificateParts, Request } from './parts.ts'
+
+export const renewalJobKind = 'certificate.renew'
+
+/** Queues a renewal, or returns the one that is already queued or running. @throws AppError `not-found` · `conflict` it cannot be renewed · `safe-mode` */
+export async function requestRenewal(parts: CertificateParts, request: Request, certificateId: string): Promise<Job> {
+  await refuseInSafeMode(parts.store, 'renew a certificate')
+  const certificate = await requireCertificate(parts.store, certificateId)
+  refuseUnrenewable(certificate)
+  const { items } = await parts.store.find<Job>('jobs', {
+    where: { subject: certificate._id, state: { in: ['queued', 'running'] } },
+  })
+  const pending = items.find((job) => job.kind === renewalJobKind)
+  if (pending !== undefined) return pending
+  const { job, change } = queuedJob(renewalJobKind, certificate._id, request.actor, parts.clock.now())
+  await parts.store.commit([change, audited(request.actor, 'certificate.renewal-requested', certificate._id, { job: job._id })])
+  return job
+}
+
+/** Queues renewals of everything that is due. @returns how many */
+export async function requestDueRenewals(parts: CertificateParts, request: Request): Promise<number> {
+  const due = await parts.store.find<Certificate>('certificates', {
+    where: { next_renewal_at: { lte: parts.clock.now() } },
+    limit: 500,
+    sort: { field: 'next_renewal_at', direction: 'asc' },
+  })
+  let queued = 0
+  for (const certificate of due.items) {
+    const dead = await parts.store.count('jobs', { subject: certificate._id, state: 'dead' })
+    if (dead > 0 || certificate.status !== 'active') continue
+    await requestRenewal(parts, request, certificate._id)
+    queued++
+  }
+  return queued
+}
+
+/** Renews one certificate with a new key: the handler of `certificate.renew`. */
+export async function renewCertificate(parts: CertificateParts, { job, step }: JobRun): Promise<void> {
+  const certificate = await requireCertificate(parts.store, job.subject)
+  refuseUnrenewable(certificate)
+  const authority = await requireAuthority(parts, parts.substituteCaId ?? certificate.ca_id)
+  await step(`making a new key (${certificate.key_type})`)
+  const key = await newPrivateKey(keyTypeName(certificate.key_type))
+  await step(`asking CA "${authority.name}" for "${certificate.name}"`)
+  const names = certificate.sans.length > 0 ? certificate.sans : [certificate.name]
+  const signed = await signFor(parts, authority, { publicKey: publicKeyOf(key), names, validityDays: certificate.validity_days })
+  const sealed = sealedKey(parts, certificate._id, key)
+  const { description } = signed
+  const renewed: Certificate = {
+    ...certificate,
+    ...description,
+    ca_id: authority._id,
+    chain_pem: signed.chainPem,
+    key_id: sealed.id,
+    previous_key_id: certificate.key_id,
+    next_renewal_at: renewalTime(description.not_before, description.not_after, parts.renewBeforeDays),
+  }
+  await step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
+  await parts.store.commit([
+    { replace: 'certificates', document: renewed, expect: { serial: certificate.serial } },
+    sealed.change,
+    ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),
+    signed.record(certificate._id),
+    audited(job.requested_by, 'certificate.renewed', certificate._id, {
+      name: renewed.name,
+      serial: renewed.serial,
+      before: certificate.serial,
+    }),
+  ])
+}
+
+function refuseUnrenewable(certificate: Certificate): void {
+  if (certificate.kind === 'watched')
+    throw new AppError('conflict', `"${certificate.name}" is only watched: whoever issued it renews it`)
+  if (certificate.key_id === '')
+    throw new AppError(
+      'conflict',
+      `"${certificate.name}" was made from a CSR: its key is not here, so issue it again from a new CSR`,
+    )
+  if (certificate.status === 'revoked') throw new AppError('conflict', `"${certificate.name}" is revoked: issue a new certificate`)
+}
