@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
-import { extract, type Headers } from 'tar-stream'
+import { extract, type Header } from 'tar-stream'
 import { ByteQueue } from '../archive/byte-queue.ts'
 import { magic, type NamespaceEnd } from '../archive/format.ts'
 import { type ArchiveEvent, readArchive } from '../archive/read-archive.ts'
@@ -64,9 +64,7 @@ async function* gunzipped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buf
     }
   }
   const gunzip = createGunzip({ chunkSize: 256 * 1024 })
-  const input = Readable.from(counted(), { objectMode: false })
-  input.on('error', (error) => gunzip.destroy(error))
-  input.pipe(gunzip)
+  const feeding = pipeline(counted, gunzip).catch(() => {})
   try {
     for await (const chunk of gunzip as AsyncIterable<Buffer>) {
       unpacked += chunk.length
@@ -81,8 +79,8 @@ async function* gunzipped(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buf
       cause: error,
     })
   } finally {
-    input.destroy()
     gunzip.destroy()
+    await feeding
   }
 }
 
@@ -93,9 +91,7 @@ async function readTar(
 ): Promise<Map<string, { bytes: number; sha256: string }>> {
   const digests = new Map<string, { bytes: number; sha256: string }>()
   const tar = extract()
-  const input = Readable.from(source, { objectMode: false })
-  input.on('error', (error) => tar.destroy(error))
-  input.pipe(tar)
+  const feeding = pipeline(source, tar).catch(() => {})
   try {
     for await (const entry of tar) {
       const name = checkedName(entry.header, digests)
@@ -115,14 +111,14 @@ async function readTar(
       cause: error,
     })
   } finally {
-    input.destroy()
     tar.destroy()
+    await feeding
   }
   return digests
 }
 
 /** Only plain files with plain relative names. */
-function checkedName(header: Headers, known: ReadonlyMap<string, unknown>): string {
+function checkedName(header: Header, known: ReadonlyMap<string, unknown>): string {
   const { name, type } = header
   if (type !== 'file')
     throw new AppError('corrupt', `the bundle holds "${name}", which is a ${type}: only plain files are accepted`)
@@ -133,7 +129,7 @@ function checkedName(header: Headers, known: ReadonlyMap<string, unknown>): stri
   return name
 }
 
-async function whole(bytes: AsyncIterable<Buffer>, header: Headers): Promise<Buffer> {
+async function whole(bytes: AsyncIterable<Buffer>, header: Header): Promise<Buffer> {
   if ((header.size ?? 0) > maxMemberBytes)
     throw new AppError('corrupt', `"${header.name}" of the bundle is larger than ${maxMemberBytes} bytes`)
   return Buffer.concat(await Array.fromAsync(bytes))

@@ -1,4 +1,5 @@
 import type { CollectionSpec, StoredDocument } from '../store/store.ts'
+import type { Envelope } from './envelope.ts'
 
 /** The lock: which installation this database belongs to, and which provider holds its keys. Written once, `_id` is `install`. */
 export interface KekInstall extends StoredDocument {
@@ -14,12 +15,14 @@ export interface KekVersion extends StoredDocument {
   fingerprint: string
   /** `active` is written with, `readable` is only read with. */
   state: 'active' | 'readable'
+  /** Opens with this version alone, so that even an empty database can be checked against its keys. */
+  canary: Envelope
   created_at: Date
 }
 
 export const kekCollections: CollectionSpec[] = [
   { name: 'kek_install', indexes: [] },
-  { name: 'kek_versions', indexes: [] },
+  { name: 'kek_versions', indexes: [], envelopes: ['canary'] },
 ]
 
 /** The index that a collection with envelopes declares: finds a sample per KEK version. Documents repeat the version at the top. */

@@ -47,7 +47,10 @@ export async function buildRegistry(parts: RegistryParts, installationId: string
     keysAtHand(provider, installationId),
   )
   if (mismatch !== undefined) throw mismatch
-  for (const { version } of versions) await openSample(parts, version)
+  for (const { version, canary } of versions) {
+    openEnvelope(provider, canaryPlace(version), canary)
+    await openSample(parts, version)
+  }
 
   const active = versions.find((known) => known.state === 'active')
   if (active === undefined) throw new AppError('keys-do-not-fit', 'the database names no active KEK version')
@@ -89,6 +92,7 @@ async function takeInstallLock(parts: RegistryParts, installationId: string | un
     provider: provider.name,
     fingerprint: provider.fingerprint(version),
     state: 'active',
+    canary: sealEnvelope(provider, version, canaryPlace(version), Buffer.from('certautopilot')),
     created_at,
   }
   try {
@@ -109,7 +113,7 @@ async function takeInstallLock(parts: RegistryParts, installationId: string | un
 
 async function openSample(parts: RegistryParts, version: number): Promise<void> {
   for (const { name, envelopes = [] } of parts.collections) {
-    if (envelopes.length === 0) continue
+    if (envelopes.length === 0 || name === 'kek_versions') continue
     const page = await parts.store.find<StoredDocument & Record<string, Envelope>>(name, {
       where: { kek_version: version },
       limit: 1,
@@ -119,4 +123,8 @@ async function openSample(parts: RegistryParts, version: number): Promise<void> 
     for (const field of envelopes)
       openEnvelope(parts.provider, { collection: name, recordId: sample._id, field }, sample[field] as Envelope)
   }
+}
+
+function canaryPlace(version: number): EnvelopePlace {
+  return { collection: 'kek_versions', recordId: String(version), field: 'canary' }
 }

@@ -1,0 +1,69 @@
+import type { Manifest, SignedManifest } from '../bundle/manifest.ts'
+
+/** The file beside a bundle: its signed manifest and the digest of the bundle itself. Names nothing secret. */
+export interface Sidecar extends SignedManifest {
+  artefact: { name: string; bytes: number; sha256: string; recipients: string[] }
+  /** By the same signer, over `artefact`. */
+  artefact_signature: string
+}
+
+export type VerifyLevel = 'quick' | 'full'
+
+/** What was found out about a bundle after it was published. */
+export interface BundleState {
+  verified_at?: string
+  verified_level?: VerifyLevel
+  /** When the recovery identity last opened it. */
+  recovery_proven_at?: string
+}
+
+export interface CatalogueEntry {
+  name: string
+  bytes: number
+  /** Missing for a bundle that came from elsewhere without it. */
+  sidecar: Sidecar | undefined
+  state: BundleState
+  isDamaged: boolean
+}
+
+export interface WrittenFile {
+  bytes: number
+  sha256: string
+}
+
+/** A bundle that is being written. Nothing of it is seen until it is published. */
+export interface Draft extends AsyncDisposable {
+  /** Writes, syncs, reads back and compares. @throws AppError `failed` */
+  write(source: AsyncIterable<Buffer>): Promise<WrittenFile>
+  /** Gives the bundle its final name, after its sidecar. */
+  publish(name: string, sidecar: Sidecar): Promise<void>
+  /** Keeps it as `NAME.damaged`, with a list of what is wrong beside it. */
+  keepDamaged(name: string, report: object): Promise<void>
+}
+
+/** A private file without a name, that goes when it is closed. */
+export interface Spool extends AsyncDisposable {
+  write(source: AsyncIterable<Buffer>): Promise<WrittenFile>
+  read(): AsyncIterable<Buffer>
+}
+
+/** The local folder of bundles. */
+export interface Catalogue {
+  readonly directory: string
+  startDraft(): Promise<Draft>
+  openSpool(): Promise<Spool>
+  /** Newest first, damaged ones last. */
+  list(): Promise<CatalogueEntry[]>
+  /** A bundle by name, or by path when it lies elsewhere. @throws AppError `not-found` */
+  open(nameOrPath: string): Promise<{ name: string; bytes: number; sidecar: Sidecar | undefined; read(): AsyncIterable<Buffer> }>
+  addState(name: string, state: BundleState): Promise<void>
+}
+
+export function bundleName(stamp: string, isSealed: boolean): string {
+  return `certautopilot-backup-${stamp}.tar.${isSealed ? 'age' : 'gz'}`
+}
+
+/** What `certificates` and so on hold, by collection. */
+export function countsOf(manifest: Manifest): Record<string, number> {
+  return Object.fromEntries(manifest.collections.map(({ name, count }) => [name, count]))
+}

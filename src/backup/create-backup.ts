@@ -1,0 +1,132 @@
+import { sealStream } from '../bundle/age-stream.ts'
+import { gzipBlocks } from '../bundle/gzip-blocks.ts'
+import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
+import { type Member, writeBundle } from '../bundle/write-bundle.ts'
+import { AppError } from '../core/app-error.ts'
+import { compactStamp, sleep } from '../core/clock.ts'
+import type { Secret } from '../core/secret.ts'
+import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
+import { buildRegistry } from '../kek/registry.ts'
+import type { Store } from '../store/store.ts'
+import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
+import { describeBundle } from './describe-bundle.ts'
+import { type Dump, dumpStore } from './dump-store.ts'
+import type { BackupParts, CapturedKeys } from './parts.ts'
+
+export interface BackupResult {
+  name: string
+  bytes: number
+  sidecar: Sidecar
+  envelopes: { total: number; opened: number }
+  durationMs: number
+}
+
+/**
+ * Takes one backup of database and keys as of one point in time.
+ *
+ * The bundle gets its final name only after the captured keys have opened every envelope in the captured dump, and the sealed file was
+ * read back. Until then, and after any failure, the bundles that were there before are untouched.
+ *
+ * @throws AppError `locked` · `keys-do-not-fit` (22) · `verification-failed` (20, kept as damaged) · `preflight` · `config`
+ */
+export async function createBackup(parts: BackupParts, store: Store, signal: AbortSignal): Promise<BackupResult> {
+  const started = performance.now()
+  using _lock = await parts.locks.hold('backup')
+  const members = await captureMembers(parts)
+  const keys = parts.keysIn(secretsOf(members))
+  const signingKey = requireSigningKey(keys)
+  const recipients = await chooseRecipients(parts)
+  await checkKeys(parts, store, keys)
+
+  await using draft = await parts.catalogue.startDraft()
+  await using spool = await parts.catalogue.openSpool()
+  await using opener = await parts.openEnvelopes(secretsOf(members))
+  await using point = await store.snapshot()
+  const dump: Dump = { ends: [], small: new Map() }
+  parts.progress({ phase: 'reading the database' })
+  const archive = await spool.write(gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal })))
+  await point.prove()
+  const proof = await opener.finish()
+
+  parts.progress({ phase: 'sealing the bundle' })
+  const previous = await newestBundle(parts)
+  const { tar, manifest } = writeBundle({
+    members,
+    archive: { ...archive, read: () => spool.read() },
+    signingKey,
+    describe: (digests) => describeBundle({ parts, store, point, dump, proof, keys, previous, members: digests }),
+  })
+  const written = await draft.write(recipients.length > 0 ? sealStream(recipients, tar) : gzipBlocks(tar))
+  const name = await freeName(parts, recipients.length > 0)
+  if (proof.failureCount > 0) throw await keptAsDamaged(draft, name, proof)
+
+  const artefact = { name, ...written, recipients }
+  const sidecar: Sidecar = { ...manifest, artefact, artefact_signature: signValue(artefact, signingKey).signature }
+  signal.throwIfAborted()
+  await draft.publish(name, sidecar)
+  await parts.catalogue.addState(name, { verified_at: manifest.manifest.created_at, verified_level: 'full' })
+  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs: performance.now() - started }
+}
+
+async function captureMembers(parts: BackupParts): Promise<Member[]> {
+  return [{ name: 'secrets.env', content: await parts.secretStore.capture() }, ...(await parts.host.members())]
+}
+
+function secretsOf(members: Member[]): Buffer {
+  return (members[0] as Member).content
+}
+
+function requireSigningKey(keys: CapturedKeys): Secret {
+  if (keys.signingKey === undefined) {
+    throw new AppError('config', '"CERTAUTOPILOT_SIGNING_KEY" is missing: the manifest cannot be signed', {
+      hint: 'run "certautopilot setup", which adds what is missing in secrets.env',
+    })
+  }
+  signerOf(keys.signingKey)
+  return keys.signingKey
+}
+
+/** People's recipients, and this host's own, so that verification and drills run without a person. */
+async function chooseRecipients(parts: BackupParts): Promise<string[]> {
+  if (parts.config['backup.seal'] === 'none') return []
+  const people = parts.config['backup.recipients']
+  if (people.length === 0) {
+    throw new AppError('config', 'bundles are sealed, but "backup.recipients" names nobody who could open them', {
+      hint: 'add the recipient of the recovery kit (age1...), or set backup.seal: none',
+    })
+  }
+  return [...people, await parts.host.hostRecipient()]
+}
+
+/** The keys that go into the bundle, not the ones in memory, must fit the database. */
+async function checkKeys(parts: BackupParts, store: Store, keys: CapturedKeys): Promise<void> {
+  await buildRegistry({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
+}
+
+async function newestBundle(parts: BackupParts): Promise<CatalogueEntry | undefined> {
+  return (await parts.catalogue.list()).find((entry) => !entry.isDamaged && entry.sidecar !== undefined)
+}
+
+/** Names have seconds; the second backup within one waits for the next. */
+async function freeName(parts: BackupParts, isSealed: boolean): Promise<string> {
+  for (;;) {
+    const name = bundleName(compactStamp(parts.clock.now()), isSealed)
+    const taken = (await parts.catalogue.list()).some((entry) => entry.name === name)
+    if (!taken) return name
+    await sleep(200)
+  }
+}
+
+async function keptAsDamaged(draft: Draft, name: string, proof: EnvelopeTally): Promise<AppError> {
+  const { total, opened } = countEnvelopes(proof)
+  await draft.keepDamaged(name, { opened, total, failures: proof.failures })
+  const first = proof.failures[0]
+  return new AppError(
+    'verification-failed',
+    `${total - opened} of ${total} envelopes in the captured ${archiveName} do not open, first: ${first?.reason}`,
+    {
+      hint: `the bundle is kept as "${name}.damaged" and counts for nothing; "${name}.damaged.json" lists what does not open`,
+      details: { failures: proof.failures.slice(0, 20) },
+    },
+  )
+}

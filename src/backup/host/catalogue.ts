@@ -1,0 +1,211 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { AppError, systemCodeOf } from '../../core/app-error.ts'
+import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, Spool, WrittenFile } from '../catalogue.ts'
+import { publishFile, syncDirectory } from './files.ts'
+
+const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
+const readBytes = 1024 * 1024
+const recentDraftMs = 24 * 3600 * 1000
+
+export function openCatalogue(directory: string): Catalogue {
+  return new FolderCatalogue(directory)
+}
+
+class FolderCatalogue implements Catalogue {
+  readonly directory: string
+
+  constructor(directory: string) {
+    this.directory = directory
+  }
+
+  async startDraft(): Promise<Draft> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    await this.#removeOldDrafts()
+    const path = join(this.directory, `.draft-${randomUUID()}`)
+    return new FileDraft(path, this.directory, await open(path, 'wx+', 0o600))
+  }
+
+  async openSpool(): Promise<Spool> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 })
+    const path = join(this.directory, `.spool-${randomUUID()}`)
+    const handle = await open(path, 'wx+', 0o600)
+    await unlink(path)
+    return new UnlinkedSpool(handle)
+  }
+
+  async list(): Promise<CatalogueEntry[]> {
+    const names = (await namesIn(this.directory)).filter((name) => bundlePattern.test(name))
+    const entries = await Promise.all(names.map((name) => this.#entry(name)))
+    return entries.sort((a, b) => Number(a.isDamaged) - Number(b.isDamaged) || (a.name < b.name ? 1 : -1))
+  }
+
+  async open(nameOrPath: string) {
+    const path = nameOrPath.includes('/') ? resolve(nameOrPath) : await this.#find(nameOrPath)
+    const { size } = await stat(path).catch(() => {
+      throw new AppError('not-found', `there is no bundle "${nameOrPath}"`, {
+        hint: '"certautopilot backup list" shows the ones in the backup folder; elsewhere give a path',
+      })
+    })
+    return { name: basename(path), bytes: size, sidecar: await readSidecar(path), read: () => readFileOf(path) }
+  }
+
+  async addState(name: string, state: BundleState): Promise<void> {
+    const path = join(this.directory, `${name}.state.json`)
+    await publishFile(path, JSON.stringify({ ...(await readJson<BundleState>(path)), ...state }, null, 2))
+  }
+
+  async #find(name: string): Promise<string> {
+    const inFolder = join(this.directory, name)
+    const isThere = await stat(inFolder).then(
+      () => true,
+      () => false,
+    )
+    return isThere ? inFolder : resolve(name)
+  }
+
+  async #entry(name: string): Promise<CatalogueEntry> {
+    const path = join(this.directory, name)
+    const { size } = await stat(path)
+    const state = (await readJson<BundleState>(`${path}.state.json`)) ?? {}
+    return { name, bytes: size, sidecar: await readSidecar(path), state, isDamaged: name.endsWith('.damaged') }
+  }
+
+  /** What a killed run left behind. */
+  async #removeOldDrafts(): Promise<void> {
+    for (const name of await namesIn(this.directory)) {
+      const path = join(this.directory, name)
+      if (!/^\.(draft|spool)-/.test(name)) continue
+      const { mtimeMs } = await stat(path)
+      if (Date.now() - mtimeMs > recentDraftMs) await unlink(path)
+    }
+  }
+}
+
+class FileDraft implements Draft {
+  readonly #path: string
+  readonly #directory: string
+  readonly #handle: FileHandle
+  #isPlaced = false
+
+  constructor(path: string, directory: string, handle: FileHandle) {
+    this.#path = path
+    this.#directory = directory
+    this.#handle = handle
+  }
+
+  async write(source: AsyncIterable<Buffer>): Promise<WrittenFile> {
+    const written = await writeAll(this.#handle, source)
+    await this.#handle.sync()
+    const hash = createHash('sha256')
+    for await (const chunk of readHandle(this.#handle)) hash.update(chunk)
+    if (hash.digest('hex') !== written.sha256) {
+      throw new AppError('failed', `the bundle read back from "${this.#directory}" is not what was written`, {
+        hint: 'the disk or its file system is faulty',
+      })
+    }
+    return written
+  }
+
+  async publish(name: string, sidecar: Sidecar): Promise<void> {
+    await publishFile(join(this.#directory, `${name}.manifest.json`), JSON.stringify(sidecar, null, 2))
+    await this.#place(name)
+  }
+
+  async keepDamaged(name: string, report: object): Promise<void> {
+    await publishFile(join(this.#directory, `${name}.damaged.json`), JSON.stringify(report, null, 2))
+    await this.#place(`${name}.damaged`)
+  }
+
+  async #place(name: string): Promise<void> {
+    await rename(this.#path, join(this.#directory, name))
+    this.#isPlaced = true
+    await syncDirectory(this.#directory)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+    if (!this.#isPlaced) await unlink(this.#path)
+  }
+}
+
+class UnlinkedSpool implements Spool {
+  readonly #handle: FileHandle
+
+  constructor(handle: FileHandle) {
+    this.#handle = handle
+  }
+
+  write(source: AsyncIterable<Buffer>): Promise<WrittenFile> {
+    return writeAll(this.#handle, source)
+  }
+
+  read(): AsyncIterable<Buffer> {
+    return readHandle(this.#handle)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+  }
+}
+
+async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>): Promise<WrittenFile> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  for await (const chunk of grouped(source)) {
+    hash.update(chunk)
+    await handle.write(chunk, 0, chunk.length, bytes)
+    bytes += chunk.length
+  }
+  return { bytes, sha256: hash.digest('hex') }
+}
+
+/** Small chunks are joined, so that each write is worth its system call. */
+async function* grouped(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let parts: Buffer[] = []
+  let size = 0
+  for await (const part of source) {
+    parts.push(part)
+    size += part.length
+    if (size < readBytes) continue
+    yield Buffer.concat(parts, size)
+    parts = []
+    size = 0
+  }
+  if (size > 0) yield Buffer.concat(parts, size)
+}
+
+async function* readHandle(handle: FileHandle): AsyncGenerator<Buffer> {
+  for (let position = 0; ; ) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(readBytes), 0, readBytes, position)
+    if (bytesRead === 0) return
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
+}
+
+async function* readFileOf(path: string): AsyncGenerator<Buffer> {
+  await using handle = await open(path, 'r')
+  yield* readHandle(handle)
+}
+
+async function readSidecar(path: string): Promise<Sidecar | undefined> {
+  return readJson<Sidecar>(`${path}.manifest.json`)
+}
+
+async function readJson<T>(path: string): Promise<T | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as T
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory).catch((error) => {
+    if (systemCodeOf(error) === 'ENOENT') return []
+    throw error
+  })
+}

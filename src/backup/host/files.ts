@@ -1,0 +1,20 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, rename } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+/** Writes a 0600 file under a temporary name, syncs it, and renames it: a reader sees the old content or the new one. */
+export async function publishFile(path: string, content: string | Buffer): Promise<void> {
+  const directory = dirname(path)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const temporary = join(directory, `.new-${randomUUID()}`)
+  await using handle = await open(temporary, 'wx', 0o600)
+  await handle.writeFile(content)
+  await handle.sync()
+  await rename(temporary, path)
+  await syncDirectory(directory)
+}
+
+export async function syncDirectory(path: string): Promise<void> {
+  await using handle = await open(path, 'r')
+  await handle.sync()
+}

@@ -1,0 +1,200 @@
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseDocument } from 'yaml'
+import { newIdentity, parseIdentities, recipientOf } from '../../bundle/age-keys.ts'
+import { configName, mongoRootName, signerOf, tlsPrefix } from '../../bundle/manifest.ts'
+import type { Member } from '../../bundle/write-bundle.ts'
+import { formatEnvFile, parseEnvFile } from '../../config/env-file.ts'
+import type { Paths } from '../../config/paths.ts'
+import { type SettingKey, settings } from '../../config/schema.ts'
+import { hostBoundSecretNames } from '../../config/secrets.ts'
+import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
+import type { Secret } from '../../core/secret.ts'
+import type { HostFiles, RestoreJournal } from '../parts.ts'
+import { publishFile, syncDirectory } from './files.ts'
+
+export interface HostOptions {
+  paths: Paths
+  /** An identity file or recovery kit that the operator named. */
+  identityFile: string | undefined
+  /** The key this installation signs with, if it has one. */
+  signingKey: Secret | undefined
+}
+
+/** Files that a restore exchanges, in this order: the one that makes the service startable is last. */
+const exchanged = ['tls', 'config', 'secrets'] as const
+
+export function openHostFiles(options: HostOptions): HostFiles {
+  return new Host(options)
+}
+
+class Host implements HostFiles {
+  readonly #paths: Paths
+  readonly #options: HostOptions
+
+  constructor(options: HostOptions) {
+    this.#paths = options.paths
+    this.#options = options
+  }
+
+  async members(): Promise<Member[]> {
+    const config = await readMember(this.#paths.config, configName)
+    const mongoRoot = await readMember(this.#paths.mongoRoot, mongoRootName)
+    return [...config, ...mongoRoot, ...(await tlsMembers(this.#paths.tls, tlsPrefix))]
+  }
+
+  async hostRecipient(): Promise<string> {
+    const existing = await readOptional(this.#paths.hostIdentity)
+    if (existing !== undefined) return recipientOf(parseIdentities(existing, this.#paths.hostIdentity)[0] as Secret)
+    const { identity, recipient } = await newIdentity()
+    await publishFile(
+      this.#paths.hostIdentity,
+      `# opens local bundles on this host; not part of any bundle\n# ${recipient}\n${identity.reveal()}\n`,
+    )
+    return recipient
+  }
+
+  async identities(): Promise<Secret[]> {
+    const files = this.#options.identityFile === undefined ? [this.#paths.hostIdentity] : [this.#options.identityFile]
+    const found: Secret[] = []
+    for (const path of files) {
+      const text = await readOptional(path)
+      if (text !== undefined) found.push(...parseIdentities(text, path))
+      else if (this.#options.identityFile !== undefined) throw new AppError('not-found', `there is no identity file "${path}"`)
+    }
+    return found
+  }
+
+  async signers(): Promise<string[]> {
+    const own = this.#options.signingKey === undefined ? [] : [signerOf(this.#options.signingKey)]
+    const kit = this.#options.identityFile === undefined ? undefined : await readOptional(this.#options.identityFile)
+    return [...own, ...(kit?.match(/ed25519:[A-Za-z0-9+/]{43}=/g) ?? [])]
+  }
+
+  /** Portable settings come from the bundle, host-bound ones stay those of this host. */
+  async stageFiles(id: string, files: ReadonlyMap<string, Buffer>): Promise<void> {
+    const folder = this.#folder(id, 'staged')
+    await rm(folder, { recursive: true, force: true })
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const secrets = mergedSecrets(files.get('secrets.env')?.toString(), await readOptional(this.#paths.secrets))
+    if (secrets !== undefined) await publishFile(join(folder, 'secrets'), secrets)
+    const config = mergedConfig(files.get(configName)?.toString(), await readOptional(this.#paths.config))
+    if (config !== undefined) await publishFile(join(folder, 'config'), config)
+    for (const [name, content] of files) {
+      if (name.startsWith(tlsPrefix)) await publishFile(join(folder, name), content)
+    }
+  }
+
+  async swapFiles(id: string): Promise<void> {
+    const [staged, previous] = [this.#folder(id, 'staged'), this.#folder(id, 'previous')]
+    await mkdir(previous, { recursive: true, mode: 0o700 })
+    for (const name of exchanged) {
+      if (!existsSync(join(staged, name))) continue
+      moveOnce(this.#paths[name], join(previous, name))
+      renameSync(join(staged, name), this.#paths[name])
+      await chmod(this.#paths[name], name === 'tls' ? 0o700 : 0o600)
+    }
+    await syncDirectory(this.#paths.home)
+  }
+
+  async swapFilesBack(id: string): Promise<void> {
+    const [undone, previous] = [this.#folder(id, 'undone'), this.#folder(id, 'previous')]
+    await mkdir(undone, { recursive: true, mode: 0o700 })
+    for (const name of exchanged) {
+      if (!existsSync(join(previous, name))) continue
+      moveOnce(this.#paths[name], join(undone, name))
+      renameSync(join(previous, name), this.#paths[name])
+    }
+    await syncDirectory(this.#paths.home)
+  }
+
+  async readJournal(): Promise<RestoreJournal | undefined> {
+    const text = await readOptional(this.#journalPath())
+    return text === undefined ? undefined : (JSON.parse(text) as RestoreJournal)
+  }
+
+  async writeJournal(journal: RestoreJournal): Promise<void> {
+    await publishFile(this.#journalPath(), JSON.stringify(journal, null, 2))
+  }
+
+  #journalPath(): string {
+    return join(this.#paths.restore, 'journal.json')
+  }
+
+  #folder(id: string, role: 'staged' | 'previous' | 'undone'): string {
+    return join(this.#paths.restore, id, role)
+  }
+}
+
+function moveOnce(from: string, to: string): void {
+  if (existsSync(to) || !existsSync(from)) return
+  rmSync(to, { recursive: true, force: true })
+  renameSync(from, to)
+}
+
+async function readMember(path: string, name: string): Promise<Member[]> {
+  try {
+    return [{ name, content: await readFile(path) }]
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT') return []
+    throw new AppError('preflight', `cannot read "${path}": ${messageOf(error)}`, {
+      hint: 'a file that exists belongs into the bundle',
+      cause: error,
+    })
+  }
+}
+
+/** Links are followed: what the service serves with is what is kept. */
+async function tlsMembers(folder: string, prefix: string): Promise<Member[]> {
+  const names = await readdir(folder).catch((error) => {
+    if (systemCodeOf(error) === 'ENOENT') return []
+    throw error
+  })
+  const members: Member[] = []
+  for (const name of names.sort()) {
+    const path = join(folder, name)
+    if ((await stat(path)).isDirectory()) members.push(...(await tlsMembers(path, `${prefix}${name}/`)))
+    else members.push(...(await readMember(path, prefix + name)))
+  }
+  return members
+}
+
+async function readOptional(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error) => {
+    if (systemCodeOf(error) === 'ENOENT') return undefined
+    throw new AppError('preflight', `cannot read "${path}": ${messageOf(error)}`, { cause: error })
+  })
+}
+
+function mergedSecrets(fromBundle: string | undefined, present: string | undefined): string | undefined {
+  if (fromBundle === undefined) return undefined
+  const values = parseEnvFile(fromBundle, 'secrets.env of the bundle')
+  const own = parseEnvFile(present ?? '', 'secrets.env')
+  for (const name of hostBoundSecretNames) {
+    values.delete(name)
+    const value = own.get(name)
+    if (value !== undefined) values.set(name, value)
+  }
+  return formatEnvFile(values, 'secrets of CertAutopilot: restored; keep this file 0600')
+}
+
+function mergedConfig(fromBundle: string | undefined, present: string | undefined): string | undefined {
+  if (fromBundle === undefined) return undefined
+  const document = parseDocument(fromBundle)
+  const own = parseDocument(present ?? '')
+  for (const key of Object.keys(settings) as SettingKey[]) {
+    if (!settings[key].isHostBound) continue
+    const path = key.split('.')
+    document.deleteIn(path)
+    const value = own.getIn(path)
+    if (value !== undefined) document.setIn(path, value)
+  }
+  for (const section of document.contents === null
+    ? []
+    : [...new Set(Object.keys(settings).map((key) => key.split('.')[0] as string))]) {
+    const node = document.get(section) as { items?: unknown[] } | undefined
+    if (node?.items?.length === 0) document.delete(section)
+  }
+  return document.toString()
+}

@@ -1,0 +1,70 @@
+import type { Member } from '../bundle/write-bundle.ts'
+import type { Config } from '../config/schema.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Secret } from '../core/secret.ts'
+import type { KeyProvider } from '../kek/key-provider.ts'
+import type { EnvelopeOpener } from '../kek/open-envelopes.ts'
+import type { SecretStore } from '../secret-store/secret-store.ts'
+import type { StoreExchange } from '../store/staging.ts'
+import type { CollectionSpec, Store } from '../store/store.ts'
+import type { Catalogue } from './catalogue.ts'
+
+export interface Progress {
+  phase: string
+  bytesDone?: number
+  bytesTotal?: number
+}
+
+/** What a `secrets.env` holds, made usable. */
+export interface CapturedKeys {
+  provider: KeyProvider
+  installationId: string | undefined
+  signingKey: Secret | undefined
+}
+
+/** What backing up, verifying, restoring and drilling need. */
+export interface BackupParts {
+  appVersion: string
+  clock: Clock
+  config: Config
+  collections: readonly CollectionSpec[]
+  catalogue: Catalogue
+  secretStore: SecretStore
+  /** @throws AppError `config` */
+  keysIn(secretsContent: Buffer): CapturedKeys
+  openEnvelopes(secretsContent: Buffer): Promise<EnvelopeOpener>
+  locks: {
+    /** @throws AppError `locked` another run has it */
+    hold(name: 'backup' | 'restore' | 'drill' | 'serve'): Promise<Disposable>
+  }
+  host: HostFiles
+  openStore(): Promise<Store>
+  openExchange(): Promise<StoreExchange & AsyncDisposable>
+  progress(progress: Progress): void
+}
+
+/** Files of this host that belong into a bundle, or come out of one. */
+export interface HostFiles {
+  /** `config.yaml`, `mongo-root.env` and `tls/`, as far as they exist. Links are followed. @throws AppError `preflight` */
+  members(): Promise<Member[]>
+  /** The recipient whose identity this host keeps; made when there is none. */
+  hostRecipient(): Promise<string>
+  /** Identities that this host has. */
+  identities(): Promise<Secret[]>
+  /** Signers of bundles that this host trusts: its own key and the one on a recovery kit at hand. */
+  signers(): Promise<string[]>
+  stageFiles(id: string, files: ReadonlyMap<string, Buffer>): Promise<void>
+  swapFiles(id: string): Promise<void>
+  swapFilesBack(id: string): Promise<void>
+  readJournal(): Promise<RestoreJournal | undefined>
+  writeJournal(journal: RestoreJournal): Promise<void>
+}
+
+/** Where a restore stands, so that it can go on after a crash. */
+export interface RestoreJournal {
+  id: string
+  bundle: string
+  phase: 'cutting-over' | 'live' | 'undoing' | 'undone'
+  safety_bundle: string
+  started_at: string
+}

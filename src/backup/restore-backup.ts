@@ -1,0 +1,312 @@
+import type { ArchiveEvent } from '../archive/read-archive.ts'
+import { hostActor } from '../audit/audit.ts'
+import type { SignedManifest } from '../bundle/manifest.ts'
+import { type BundleContents, readBundle } from '../bundle/read-bundle.ts'
+import { AppError, isAppError, messageOf } from '../core/app-error.ts'
+import { newId } from '../core/ids.ts'
+import type { Secret } from '../core/secret.ts'
+import { startNewEpoch } from '../epoch/epoch.ts'
+import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
+import { buildRegistry } from '../kek/registry.ts'
+import type { Staging } from '../store/staging.ts'
+import type { Store } from '../store/store.ts'
+import { createBackup } from './create-backup.ts'
+import type { BackupParts } from './parts.ts'
+import { checkTally, requireTrusted } from './verify-backup.ts'
+
+export interface RestoreInput {
+  bundle: string
+  identities: readonly Secret[]
+  /** Accept a bundle that is unsigned or signed by somebody else. */
+  acceptForeign: boolean
+  /** Take no backup of the present first. The present is kept aside in any case, for `restore undo`. */
+  skipSafetyBundle: boolean
+}
+
+export interface RestoreStage {
+  stage: string
+  durationMs: number
+}
+
+export interface RestoreResult {
+  id: string
+  bundle: string
+  documents: number
+  certificates: number
+  envelopes: { total: number; opened: number }
+  epoch: number
+  /** Empty when there was nothing to save, or it could not be dumped. */
+  safetyBundle: string
+  warnings: string[]
+  stages: RestoreStage[]
+}
+
+/** A staged copy of a bundle's database that has proved itself. */
+export interface Staged {
+  signed: SignedManifest | undefined
+  files: ReadonlyMap<string, Buffer>
+  secrets: Buffer
+  documents: number
+  envelopes: { total: number; opened: number }
+  store: Store
+}
+
+/**
+ * Restores a bundle over what is there: stages, verifies, saves the present, cuts over, and checks. Nothing live is touched until the
+ * staged copy has proved itself; a crash during the cut-over is finished by `resumeRestore`.
+ * @throws AppError the codes of `verifyBackup` · `locked` (11) the service runs · `preflight` (24) · `post-check-failed` (27), rolled back
+ */
+export async function restoreBackup(parts: BackupParts, input: RestoreInput, signal: AbortSignal): Promise<RestoreResult> {
+  using _restoring = await parts.locks.hold('restore')
+  using _stopped = await parts.locks.hold('serve')
+  await resumeRestore(parts)
+  const id = newId()
+  const clock = new StageClock()
+  await using exchange = await parts.openExchange()
+  try {
+    await refuseLiveServices(parts)
+    parts.progress({ phase: 'staging the bundle' })
+    const staged = await stageBundle(parts, await exchange.stage(id, parts.collections), input, signal)
+    clock.end('stage and verify')
+    const epoch = await startNewEpoch(staged.store, hostActor, input.bundle, parts.clock.now())
+    const certificates = await staged.store.count('certificates')
+    await staged.store.close()
+    await parts.host.stageFiles(id, staged.files)
+
+    const warnings: string[] = []
+    parts.progress({ phase: 'saving the present' })
+    const safetyBundle = input.skipSafetyBundle ? '' : await saveThePresent(parts, warnings, signal)
+    clock.end('save the present')
+    await parts.host.writeJournal({
+      id,
+      bundle: input.bundle,
+      phase: 'cutting-over',
+      safety_bundle: safetyBundle,
+      started_at: parts.clock.now().toISOString(),
+    })
+    parts.progress({ phase: 'cutting over' })
+    await resumeRestore(parts)
+    clock.end('cut over')
+    await checkLive(parts, id, certificates)
+    clock.end('check')
+    return {
+      id,
+      bundle: input.bundle,
+      documents: staged.documents,
+      certificates,
+      envelopes: staged.envelopes,
+      epoch: epoch.epoch,
+      safetyBundle,
+      warnings,
+      stages: clock.stages,
+    }
+  } catch (error) {
+    if ((await parts.host.readJournal())?.id !== id) await exchange.discard(id).catch(() => {})
+    throw error
+  }
+}
+
+/** Loads a bundle into a staged copy while checking everything that `verify --level full` checks. */
+export async function stageBundle(
+  parts: BackupParts,
+  staging: Staging,
+  input: Pick<RestoreInput, 'bundle' | 'identities' | 'acceptForeign'>,
+  signal: AbortSignal,
+): Promise<Staged> {
+  const file = await parts.catalogue.open(input.bundle)
+  let secrets: Buffer | undefined
+  let tally: EnvelopeTally | undefined
+  let bytesDone = 0
+  const source = async function* () {
+    for await (const chunk of file.read()) {
+      signal.throwIfAborted()
+      bytesDone += chunk.length
+      parts.progress({ phase: 'staging the bundle', bytesDone, bytesTotal: file.bytes })
+      yield chunk
+    }
+  }
+  const contents = await readBundle(source(), input.identities, async (events, files) => {
+    secrets = files.get('secrets.env') ?? (await parts.secretStore.capture())
+    await using opener = await parts.openEnvelopes(secrets)
+    await loadAll(events, staging, opener, parts)
+    tally = await opener.finish()
+  })
+  const signed = trusted(contents, await parts.host.signers(), input.acceptForeign)
+  const envelopes =
+    tally !== undefined && countEnvelopes(tally).total === 0 && signed === undefined
+      ? { total: 0, opened: 0 }
+      : checkTally(tally, signed, 'full')
+  const documents = contents.ends.reduce((sum, { count }) => sum + count, 0)
+  if (documents === 0)
+    throw new AppError('nothing-verified', 'the bundle holds no documents: restoring it would leave an empty database')
+  await staging.finish()
+  const store = await staging.open()
+  await store.prepare(parts.collections)
+  const keys = parts.keysIn(secrets as unknown as Buffer)
+  await buildRegistry({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
+  return { signed, files: contents.files, secrets: secrets as unknown as Buffer, documents, envelopes, store }
+}
+
+function trusted(contents: BundleContents, signers: readonly string[], acceptForeign: boolean): SignedManifest | undefined {
+  if (contents.signed === undefined && acceptForeign) return undefined
+  return requireTrusted(contents, signers, acceptForeign)
+}
+
+/** The database name in the archive does not matter: its documents go to the database that is configured here. */
+async function loadAll(
+  events: AsyncIterable<ArchiveEvent>,
+  staging: Staging,
+  opener: Awaited<ReturnType<BackupParts['openEnvelopes']>>,
+  parts: BackupParts,
+): Promise<void> {
+  const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
+  let database: string | undefined
+  for await (const event of events) {
+    if (event.kind === 'prelude') {
+      const databases = [...new Set(event.prelude.collections.map((collection) => collection.database))]
+      database = chosenDatabase(databases, event.prelude.collections)
+      for (const collection of event.prelude.collections)
+        if (collection.database === database) await staging.createCollection(collection.info)
+    }
+    if (event.kind !== 'documents' || event.database !== database) continue
+    const fields = envelopes.get(event.collection) ?? []
+    if (fields.length > 0) await opener.add(event.collection, fields, event.documents)
+    await staging.load(event.collection, event.documents)
+  }
+}
+
+/** @throws AppError `corrupt` the archive holds several databases and none is ours */
+function chosenDatabase(databases: string[], collections: { database: string; info: { name: string } }[]): string | undefined {
+  if (databases.length <= 1) return databases[0]
+  const ours = collections.find(({ info }) => info.name === 'kek_install')?.database
+  if (ours === undefined)
+    throw new AppError(
+      'corrupt',
+      `the archive holds ${databases.length} databases (${databases.join(', ')}), and none of CertAutopilot`,
+    )
+  return ours
+}
+
+/** Finishes a cut-over that a crash interrupted. The service does this before it opens its database. */
+export async function resumeRestore(parts: BackupParts): Promise<void> {
+  const journal = await parts.host.readJournal()
+  if (journal?.phase === 'undoing') return finishUndo(parts)
+  if (journal?.phase !== 'cutting-over') return
+  await using exchange = await parts.openExchange()
+  await exchange.cutOver(journal.id)
+  await parts.host.swapFiles(journal.id)
+  await parts.host.writeJournal({ ...journal, phase: 'live' })
+}
+
+/** Puts back what was there before the last restore. @throws AppError `not-found` there was none, or it was undone · `locked` */
+export async function undoRestore(parts: BackupParts): Promise<string> {
+  using _restoring = await parts.locks.hold('restore')
+  using _stopped = await parts.locks.hold('serve')
+  await resumeRestore(parts)
+  const journal = await parts.host.readJournal()
+  if (journal?.phase !== 'live') {
+    throw new AppError('not-found', 'there is no restore to undo', {
+      hint: 'every restore takes a safety bundle first; "backup list" shows it',
+    })
+  }
+  await refuseLiveServices(parts)
+  await parts.host.writeJournal({ ...journal, phase: 'undoing' })
+  await finishUndo(parts)
+  return journal.bundle
+}
+
+async function finishUndo(parts: BackupParts): Promise<void> {
+  const journal = await parts.host.readJournal()
+  if (journal === undefined) return
+  await using exchange = await parts.openExchange()
+  await exchange.goBack(journal.id)
+  await parts.host.swapFilesBack(journal.id)
+  await parts.host.writeJournal({ ...journal, phase: 'undone' })
+}
+
+/** A service on another host, too, would write into the database while it is exchanged. */
+async function refuseLiveServices(parts: BackupParts): Promise<void> {
+  const store = await openPresent(parts)
+  if (store === undefined) return
+  try {
+    await store.prepare(parts.collections)
+    const { items } = await store.find<{ _id: string; lease_until: Date }>('heartbeats', { limit: 500 })
+    const live = items.filter((beat) => beat.lease_until > parts.clock.now())
+    if (live.length > 0) {
+      throw new AppError('preflight', `the service is running: ${live.map((beat) => `"${beat._id}"`).join(', ')}`, {
+        hint: 'stop it everywhere; one that was killed counts as gone after 30 seconds',
+      })
+    }
+  } catch (error) {
+    if (isAppError(error, 'preflight')) throw error
+  } finally {
+    await store.close()
+  }
+}
+
+/** The present may be broken: that is a reason to restore, not to stop. */
+async function openPresent(parts: BackupParts): Promise<Store | undefined> {
+  try {
+    return await parts.openStore()
+  } catch (error) {
+    if (isAppError(error, 'unreachable') && parts.config['database.engine'] === 'embedded') return undefined
+    throw error
+  }
+}
+
+async function saveThePresent(parts: BackupParts, warnings: string[], signal: AbortSignal): Promise<string> {
+  const store = await openPresent(parts)
+  if (store === undefined) return ''
+  try {
+    await store.prepare(parts.collections)
+    const isEmpty = (await store.count('users')) === 0 && (await store.count('certificates')) === 0
+    return isEmpty ? '' : (await createBackup(parts, store, signal)).name
+  } catch (error) {
+    if (signal.aborted) throw error
+    warnings.push(`the present could not be backed up and is only kept aside for "restore undo": ${messageOf(error)}`)
+    return ''
+  } finally {
+    await store.close()
+  }
+}
+
+async function checkLive(parts: BackupParts, id: string, certificates: number): Promise<void> {
+  try {
+    const store = await parts.openStore()
+    try {
+      await store.prepare(parts.collections)
+      const keys = parts.keysIn(await parts.secretStore.capture())
+      await buildRegistry(
+        { store, provider: keys.provider, clock: parts.clock, collections: parts.collections },
+        keys.installationId,
+      )
+      const found = await store.count('certificates')
+      if (found !== certificates) throw new Error(`${found} certificates are live, ${certificates} were staged`)
+    } finally {
+      await store.close()
+    }
+  } catch (error) {
+    const journal = await parts.host.readJournal()
+    if (journal?.id === id) await parts.host.writeJournal({ ...journal, phase: 'undoing' })
+    await finishUndo(parts)
+    throw new AppError(
+      'post-check-failed',
+      `the restored database did not pass its check and was rolled back: ${messageOf(error)}`,
+      {
+        hint: 'nothing has changed; look at the cause and try another bundle',
+        cause: error,
+      },
+    )
+  }
+}
+
+class StageClock {
+  readonly stages: RestoreStage[] = []
+  #started = performance.now()
+
+  end(stage: string): void {
+    const now = performance.now()
+    this.stages.push({ stage, durationMs: now - this.#started })
+    this.#started = now
+  }
+}

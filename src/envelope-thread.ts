@@ -1,0 +1,60 @@
+import { Worker } from 'node:worker_threads'
+import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
+
+const maxInFlight = 8
+
+/** Opens envelopes in a thread of its own, so that reading and compressing go on meanwhile. */
+export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
+  return new EnvelopeThread(secretsContent)
+}
+
+class EnvelopeThread implements EnvelopeOpener {
+  readonly #worker: Worker
+  #inFlight = 0
+  #wake: (() => void) | undefined
+  #failure: Error | undefined
+  #tally: EnvelopeTally | undefined
+
+  constructor(secretsContent: Buffer) {
+    this.#worker = new Worker(new URL('./envelope.worker.ts', import.meta.url), {
+      workerData: { secretsContent: secretsContent.toString() },
+      resourceLimits: { maxOldGenerationSizeMb: 64 },
+    })
+    this.#worker.on('message', (message: 'done' | { tally: EnvelopeTally }) => {
+      if (message === 'done') this.#inFlight--
+      else this.#tally = message.tally
+      this.#wake?.()
+    })
+    this.#worker.on('error', (error: Error) => {
+      this.#failure = error
+      this.#wake?.()
+    })
+  }
+
+  async add(collection: string, fields: readonly string[], documents: Buffer): Promise<void> {
+    await this.#until(() => this.#inFlight < maxInFlight)
+    const copy = Uint8Array.from(documents)
+    this.#inFlight++
+    this.#worker.postMessage({ collection, fields, documents: copy }, [copy.buffer])
+  }
+
+  async finish(): Promise<EnvelopeTally> {
+    this.#worker.postMessage('finish')
+    await this.#until(() => this.#tally !== undefined)
+    return this.#tally as EnvelopeTally
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#worker.terminate()
+  }
+
+  /** One caller waits at a time: blocks of a stream come one after the other. */
+  async #until(isTrue: () => boolean): Promise<void> {
+    while (!isTrue()) {
+      if (this.#failure !== undefined) throw this.#failure
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+}
