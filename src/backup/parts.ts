@@ -8,6 +8,7 @@ import type { SecretStore } from '../secret-store/secret-store.ts'
 import type { StoreExchange } from '../store/staging.ts'
 import type { CollectionSpec, Store } from '../store/store.ts'
 import type { Catalogue } from './catalogue.ts'
+import type { DrillReport, SignedDrillReport } from './drill-report.ts'
 
 export interface Progress {
   phase: string
@@ -20,6 +21,7 @@ export interface CapturedKeys {
   provider: KeyProvider
   installationId: string | undefined
   signingKey: Secret | undefined
+  drillPassword: Secret | undefined
 }
 
 /** What backing up, verifying, restoring and drilling need. */
@@ -38,9 +40,25 @@ export interface BackupParts {
     hold(name: 'backup' | 'restore' | 'drill' | 'serve'): Promise<Disposable>
   }
   host: HostFiles
+  openDrillGround(): Promise<DrillGround>
+  saveDrill(report: SignedDrillReport): Promise<void>
   openStore(): Promise<Store>
   openExchange(): Promise<StoreExchange & AsyncDisposable>
   progress(progress: Progress): void
+}
+
+/** A place of its own for a drill, removed with everything in it. */
+export interface DrillGround extends AsyncDisposable {
+  openExchange(): Promise<StoreExchange & AsyncDisposable>
+  host: HostFiles
+  /** Boots the real server on what was put here, cut off from the network. @throws AppError `failed` it did not become ready */
+  boot(signal: AbortSignal): Promise<DrillServer>
+}
+
+export interface DrillServer extends AsyncDisposable {
+  readonly isolation: DrillReport['isolation']
+  /** Sends a request as the drill's user would. @throws AppError as the server answered */
+  request(method: 'GET' | 'POST', path: string, body?: unknown): Promise<string>
 }
 
 /** Files of this host that belong into a bundle, or come out of one. */

@@ -6,6 +6,7 @@ import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { newId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
 import { startNewEpoch } from '../epoch/epoch.ts'
+import { retireJobs } from '../jobs/retire-jobs.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { buildRegistry } from '../kek/registry.ts'
 import type { Staging } from '../store/staging.ts'
@@ -68,6 +69,7 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
     parts.progress({ phase: 'staging the bundle' })
     const staged = await stageBundle(parts, await exchange.stage(id, parts.collections), input, signal)
     clock.end('stage and verify')
+    await retireJobs(staged.store, ['running'], 'interrupted: the database was restored from a backup', parts.clock.now())
     const epoch = await startNewEpoch(staged.store, hostActor, input.bundle, parts.clock.now())
     const certificates = await staged.store.count('certificates')
     await staged.store.close()

@@ -4,11 +4,9 @@ import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
 import { dayMs } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
-import { refuseInSafeMode } from '../epoch/epoch.ts'
 import type { Change } from '../store/store.ts'
 import { openIssuer, requireAuthority } from './authorities.ts'
 import type { Certificate, CertificateAuthority, IssuedSerial } from './collections.ts'
-import { readCsr } from './csr.ts'
 import { type Description, describeCertificate, neverRenewed, renewalTime } from './describe.ts'
 import { type KeyTypeName, newPrivateKey, sealedKey } from './keys.ts'
 import type { CertificateParts, Request } from './parts.ts'
@@ -33,10 +31,10 @@ const defaultValidityDays = 90
  * @throws AppError `not-found` project or CA · `usage` names or CSR · `safe-mode`
  */
 export async function issueCertificate(parts: CertificateParts, request: Request, input: IssueInput): Promise<Certificate> {
-  await refuseInSafeMode(parts.store, 'issue a certificate')
+  await parts.requireAllowed('issue a certificate')
   const project = await requireProject(parts.store, input.project)
   const authority = await requireAuthority(parts, input.ca)
-  const csr = input.csrPem === undefined ? undefined : await readCsr(input.csrPem)
+  const csr = input.csrPem === undefined ? undefined : await readRequest(input.csrPem)
   const names = checkedNames(input.names.length > 0 ? input.names : (csr?.names ?? []))
   const key = csr === undefined ? await newPrivateKey(input.keyType ?? 'ec-p256') : undefined
   const publicKey = csr?.publicKey ?? publicKeyOf(key as KeyObject)
@@ -69,6 +67,12 @@ export async function issueCertificate(parts: CertificateParts, request: Request
     audited(request.actor, 'certificate.issued', id, { name: certificate.name, serial: certificate.serial }),
   ])
   return certificate
+}
+
+/** Loaded when the first CSR comes: a start does not need the library. */
+async function readRequest(pem: string) {
+  const { readCsr } = await import('./csr.ts')
+  return readCsr(pem)
 }
 
 export interface Signed {

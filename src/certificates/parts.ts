@@ -16,6 +16,8 @@ export interface CertificateParts {
   /** Where clients fetch CRLs, without a slash at the end. */
   publicUrl: string
   renewBeforeDays: number
+  /** @throws AppError `safe-mode` what acts on the world is refused in safe mode */
+  requireAllowed(action: string): Promise<void>
   /** The CA that signs instead of every other one: how a drill keeps production's CA key unused. */
   substituteCaId?: string | undefined
 }

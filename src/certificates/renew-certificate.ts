@@ -1,6 +1,5 @@
 import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
-import { refuseInSafeMode } from '../epoch/epoch.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
 import { requireAuthority } from './authorities.ts'
@@ -15,7 +14,7 @@ export const renewalJobKind = 'certificate.renew'
 
 /** Queues a renewal, or returns the one that is already queued or running. @throws AppError `not-found` · `conflict` it cannot be renewed · `safe-mode` */
 export async function requestRenewal(parts: CertificateParts, request: Request, certificateId: string): Promise<Job> {
-  await refuseInSafeMode(parts.store, 'renew a certificate')
+  await parts.requireAllowed('renew a certificate')
   const certificate = await requireCertificate(parts.store, certificateId)
   refuseUnrenewable(certificate)
   const { items } = await parts.store.find<Job>('jobs', {

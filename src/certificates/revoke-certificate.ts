@@ -1,6 +1,5 @@
 import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
-import { refuseInSafeMode } from '../epoch/epoch.ts'
 import type { RevocationReason } from '../issuer/issuer.ts'
 import type { Change } from '../store/store.ts'
 import { requireAuthority } from './authorities.ts'
@@ -16,7 +15,7 @@ export async function revokeCertificate(
   id: string,
   reason: RevocationReason,
 ): Promise<Certificate> {
-  await refuseInSafeMode(parts.store, 'revoke a certificate')
+  await parts.requireAllowed('revoke a certificate')
   const certificate = await requireCertificate(parts.store, id)
   if (certificate.kind === 'watched')
     throw new AppError('conflict', `"${certificate.name}" is only watched: only its issuer can revoke it`)

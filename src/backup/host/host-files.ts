@@ -186,9 +186,8 @@ function mergedConfig(fromBundle: string | undefined, present: string | undefine
   for (const key of Object.keys(settings) as SettingKey[]) {
     if (!settings[key].isHostBound) continue
     const path = key.split('.')
-    document.deleteIn(path)
-    const value = own.getIn(path)
-    if (value !== undefined) document.setIn(path, value)
+    if (document.hasIn(path)) document.deleteIn(path)
+    if (own.hasIn(path)) document.setIn(path, own.getIn(path))
   }
   for (const section of document.contents === null
     ? []

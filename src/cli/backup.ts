@@ -1,0 +1,197 @@
+import type { CatalogueEntry } from '../backup/catalogue.ts'
+import { countsOf } from '../backup/catalogue.ts'
+import { createBackup } from '../backup/create-backup.ts'
+import { verifyBackup } from '../backup/verify-backup.ts'
+import type { Manifest } from '../bundle/manifest.ts'
+import { AppError } from '../core/app-error.ts'
+import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
+import { type Command, identityOption, operand } from './command.ts'
+import { table } from './output.ts'
+
+export const commands: Command[] = [
+  {
+    name: 'backup create',
+    summary: 'take a backup of database and keys, prove that it opens, and publish it',
+    examples: ['backup create', 'backup create --json'],
+    async run(context) {
+      const host = await context.host()
+      const result = await context.withStore(host, (store) => createBackup(host.backup, store, context.signal))
+      const { manifest, artefact } = result.sidecar
+      const documents = manifest.collections.reduce((sum, { count }) => sum + count, 0)
+      context.out.summary(
+        {
+          bundle: result.name,
+          bytes: result.bytes,
+          documents,
+          envelopes: result.envelopes,
+          counts: countsOf(manifest),
+          recipients: artefact.recipients,
+          suspect: manifest.suspect,
+        },
+        [
+          `snapshot   ${shortTime(manifest.point_in_time.taken_at)} UTC, proven`,
+          `database   ${plural(countsOf(manifest).certificates ?? 0, 'certificate')}, ${plural(documents, 'document')}, ${formatBytes(sumBytes(manifest))}`,
+          `secrets    KEK ${kekNames(manifest)}`,
+          `opened     ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}`,
+          `published  ${result.name}  ${formatBytes(result.bytes)}  in ${formatDuration(result.durationMs)}`,
+          ...(artefact.recipients.length > 0
+            ? [`sealed to  ${artefact.recipients.map(shortRecipient).join(', ')}`]
+            : ['sealed to  nobody: whoever has the file has the keys']),
+          ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
+        ],
+      )
+    },
+  },
+  {
+    name: 'backup list',
+    summary: 'list the bundles of this host, newest first',
+    examples: ['backup list', 'backup list --json'],
+    async run(context) {
+      const { backup } = await context.host()
+      const entries = await backup.catalogue.list()
+      const rows = entries.map((entry) => [entry.name, formatBytes(entry.bytes), kekNames(entry.sidecar?.manifest), stateOf(entry)])
+      const lines =
+        entries.length === 0
+          ? [`no bundle in "${backup.catalogue.directory}" yet: run "certautopilot backup create"`]
+          : table([['bundle', 'size', 'KEK', 'state'], ...rows])
+      context.out.summary({ directory: backup.catalogue.directory, bundles: entries.map(listed) }, lines)
+    },
+  },
+  {
+    name: 'backup show',
+    summary: 'show what a bundle holds and which keys it needs',
+    operands: 'BUNDLE',
+    examples: ['backup show certautopilot-backup-20261123-031502.tar.age', 'backup show ./copied.tar.age --json'],
+    async run(context, args) {
+      const file = await (await context.host()).backup.catalogue.open(operand(args, 0, 'BUNDLE'))
+      if (file.sidecar === undefined) {
+        throw new AppError('not-found', `"${file.name}" has no manifest beside it`, {
+          hint: '"backup verify" reads the manifest inside the bundle',
+        })
+      }
+      const { manifest, signer, artefact } = file.sidecar
+      const rows = manifest.collections.map(({ name, count, bytes }) => [name, formatCount(count), formatBytes(bytes)])
+      context.out.summary({ bundle: file.name, manifest, signer, artefact }, [
+        `bundle        ${file.name}  ${formatBytes(file.bytes)}`,
+        `taken         ${shortTime(manifest.point_in_time.taken_at)} UTC from ${manifest.store.engine} database "${manifest.store.database}"`,
+        `installation  ${manifest.installation_id}, epoch ${manifest.epoch}, schema ${manifest.schema_version}, version ${manifest.app_version}`,
+        `keys          ${manifest.kek.versions.map((kek) => `v${kek.version} (${kek.fingerprint.slice(0, 4)} ${kek.fingerprint.slice(4, 8)}) opened ${kek.opened} of ${kek.envelopes}`).join(', ')}`,
+        `signed by     ${signer}`,
+        `sealed to     ${artefact.recipients.join(', ') || 'nobody'}`,
+        ...table([['collection', 'documents', 'size'], ...rows]),
+      ])
+    },
+  },
+  {
+    name: 'backup verify',
+    summary: 'read a bundle from front to back and open its envelopes with its own keys',
+    operands: '[BUNDLE]',
+    options: {
+      level: { type: 'string', value: 'quick|full', help: 'full (default) opens every envelope, quick a sample' },
+      ...identityOption,
+    },
+    examples: [
+      'backup verify',
+      'backup verify certautopilot-backup-20261123-031502.tar.age --level quick',
+      'backup verify ./copied.tar.age --identity recovery-kit.txt',
+    ],
+    async run(context, args) {
+      const { backup } = await context.host({ identityFile: args.text('identity') })
+      const level = args.text('level') ?? 'full'
+      if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
+      const bundle = args.positionals[0] ?? (await newest(await backup.catalogue.list()))
+      const result = await verifyBackup(backup, {
+        bundle,
+        level,
+        identities: await backup.host.identities(),
+        acceptForeign: args.flag('accept-foreign'),
+      })
+      if (!bundle.includes('/'))
+        await backup.catalogue.addState(result.name, { verified_at: new Date().toISOString(), verified_level: level })
+      const { manifest } = result.signed
+      context.out.summary(
+        {
+          bundle: result.name,
+          level,
+          documents: result.documents,
+          envelopes: result.envelopes,
+          signer: result.signed.signer,
+          is_sealed: result.isSealed,
+          num_errors: 0,
+        },
+        [
+          `bundle     ${result.name}, signature good`,
+          `database   ${plural(countsOf(manifest).certificates ?? 0, 'certificate')}, ${plural(countsOf(manifest).users ?? 0, 'user')}, ${plural(result.documents, 'document')}`,
+          `opened     ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')} with KEK ${kekNames(manifest)}`,
+          `verified   ${level}, in ${formatDuration(result.durationMs)}`,
+        ],
+      )
+    },
+  },
+  {
+    name: 'backup key test',
+    summary: 'prove that the recovery kit opens the newest bundle',
+    options: { identity: { type: 'string', value: 'FILE', help: 'the recovery kit' } },
+    examples: ['backup key test --identity certautopilot-recovery-kit.txt'],
+    async run(context, args) {
+      const identityFile = args.text('identity')
+      if (identityFile === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
+      const { backup } = await context.host({ identityFile })
+      const bundle = await newest(await backup.catalogue.list())
+      const result = await verifyBackup(backup, {
+        bundle,
+        level: 'full',
+        identities: await backup.host.identities(),
+        acceptForeign: false,
+      })
+      const now = new Date().toISOString()
+      await backup.catalogue.addState(bundle, { verified_at: now, verified_level: 'full', recovery_proven_at: now })
+      context.out.summary({ bundle, envelopes: result.envelopes }, [
+        `the recovery kit opens "${bundle}": ${result.envelopes.opened} of ${plural(result.envelopes.total, 'envelope')}. Now take it off this machine.`,
+      ])
+    },
+  },
+]
+
+async function newest(entries: CatalogueEntry[]): Promise<string> {
+  const entry = entries.find((candidate) => !candidate.isDamaged)
+  if (entry === undefined) throw new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
+  return entry.name
+}
+
+function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): object {
+  return {
+    name,
+    bytes,
+    is_damaged: isDamaged,
+    created_at: sidecar?.manifest.created_at,
+    kek: sidecar?.manifest.kek,
+    suspect: sidecar?.manifest.suspect ?? '',
+    ...state,
+  }
+}
+
+function stateOf({ isDamaged, sidecar, state }: CatalogueEntry): string {
+  if (isDamaged) return 'damaged: counts for nothing'
+  if (sidecar === undefined) return 'without manifest: run "backup verify"'
+  const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '
+  const recovery =
+    state.recovery_proven_at === undefined ? 'recovery unproven' : `recovery proven ${shortTime(state.recovery_proven_at)}`
+  return `${suspect}${state.verified_level ?? 'not'} verified ${shortTime(state.verified_at ?? '')}, ${recovery}`
+}
+
+function kekNames(manifest: Manifest | undefined): string {
+  return manifest?.kek.versions.map(({ version, fingerprint }) => `v${version} ${fingerprint.slice(0, 4)}`).join(', ') ?? '?'
+}
+
+function sumBytes(manifest: Manifest): number {
+  return manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
+function shortTime(iso: string): string {
+  return iso.slice(0, 19).replace('T', ' ')
+}
+
+function shortRecipient(recipient: string): string {
+  return `${recipient.slice(0, 8)}...${recipient.slice(-4)}`
+}

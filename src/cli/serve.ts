@@ -1,0 +1,44 @@
+import { AppError } from '../core/app-error.ts'
+import type { Command } from './command.ts'
+
+interface Status {
+  version: string
+  engine: string
+  database: string
+  is_set_up: boolean
+  epoch: { epoch: number; safe_mode: boolean; safe_mode_reason: string } | null
+  kek: { provider: string; active_version: number }
+}
+
+export const commands: Command[] = [
+  {
+    name: 'serve',
+    summary: 'run the service: API, worker and scheduler',
+    options: {
+      profile: { type: 'string', value: 'normal|drill', help: 'drill: isolated, for restore drills' },
+      socket: { type: 'string', value: 'PATH', help: 'listen on a Unix socket instead of a port' },
+    },
+    examples: ['serve', 'serve --socket /run/certautopilot/api.sock'],
+    async run(context, args) {
+      const profile = args.text('profile') ?? 'normal'
+      if (profile !== 'normal' && profile !== 'drill')
+        throw new AppError('usage', `--profile is "${profile}", expected normal or drill`)
+      await context.serve({ profile, socket: args.text('socket') })
+    },
+  },
+  {
+    name: 'status',
+    summary: 'show the running service: version, database, safe mode, keys',
+    examples: ['status', 'status --json'],
+    async run(context) {
+      const status = await context.api<Status>('GET', '/api/v1/status')
+      context.out.summary(status, [
+        `version    ${status.version}`,
+        `database   ${status.engine} "${status.database}"`,
+        `set up     ${status.is_set_up ? 'yes' : 'no: make the first owner with "certautopilot user setup"'}`,
+        `safe mode  ${status.epoch?.safe_mode ? `on: ${status.epoch.safe_mode_reason}` : 'off'}`,
+        `keys       ${status.kek.provider}, writing with v${status.kek.active_version}`,
+      ])
+    },
+  },
+]

@@ -1,0 +1,116 @@
+import { z } from 'zod'
+import { AppError } from '../core/app-error.ts'
+import { type Route, route } from './route.ts'
+
+type Json = Record<string, unknown>
+
+/** The description of the API (OpenAPI 3.1), from the schemas that validate. Made when it is first asked for. */
+export function openApiRoutes(routes: readonly Route[]): Route[] {
+  let document: Json | undefined
+  return [
+    route({
+      method: 'GET',
+      path: '/api/v1/openapi.json',
+      summary: 'this description',
+      tag: 'status',
+      role: 'public',
+      reply: z.record(z.string(), z.unknown()),
+      async handle({ parts }) {
+        document ??= describe(routes, parts.appVersion)
+        return document
+      },
+    }),
+  ]
+}
+
+function describe(routes: readonly Route[], version: string): Json {
+  const paths: Record<string, Json> = {}
+  for (const entry of routes) paths[entry.path] = { ...paths[entry.path], [entry.method.toLowerCase()]: operation(entry) }
+  return {
+    openapi: '3.1.0',
+    info: { title: 'CertAutopilot', version, description: 'Issues, renews and watches TLS certificates.' },
+    security: [{ apiKey: [] }, { session: [] }],
+    paths,
+    components: {
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'an API key, cap_...' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'cap_access',
+          description: 'requests that change something also need X-CSRF-Token',
+        },
+      },
+      schemas: { Problem: problemSchema },
+    },
+  }
+}
+
+const problemSchema: Json = {
+  type: 'object',
+  description: 'RFC 9457',
+  required: ['type', 'title', 'status', 'code'],
+  properties: {
+    type: { type: 'string' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    code: { type: 'string' },
+    hint: { type: 'string' },
+    details: {},
+  },
+}
+
+function operation(entry: Route): Json {
+  const parameters = [...parametersOf(entry.params, 'path'), ...parametersOf(entry.query, 'query')]
+  const problem = {
+    description: 'what went wrong',
+    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+  }
+  return {
+    operationId: `${entry.method.toLowerCase()}${entry.path.replaceAll(/[^A-Za-z]+(\w?)/g, (_match, letter: string) => letter.toUpperCase())}`,
+    summary: entry.summary,
+    tags: [entry.tag],
+    ...(entry.role === 'public' ? { security: [] } : { description: `Needs the role ${entry.role}.` }),
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(entry.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { 'application/json': { schema: jsonSchema(entry.body, 'input') } } } }),
+    responses: { ...success(entry), default: problem },
+  }
+}
+
+function success(entry: Route): Json {
+  if (entry.reply === 'empty') return { 204: { description: 'done' } }
+  if (entry.reply === 'download') return { 200: { description: 'a file', content: { 'application/octet-stream': {} } } }
+  return { 200: { description: 'done', content: { 'application/json': { schema: jsonSchema(entry.reply, 'output') } } } }
+}
+
+function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query'): Json[] {
+  if (schema === undefined) return []
+  const { properties = {}, required = [] } = jsonSchema(schema, 'input') as {
+    properties?: Record<string, Json>
+    required?: string[]
+  }
+  return Object.entries(properties).map(([name, property]) => ({
+    name,
+    in: place,
+    required: place === 'path' || required.includes(name),
+    schema: property,
+  }))
+}
+
+/** Dates leave as text, although the code holds them as dates. */
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  try {
+    const { $schema: _dialect, ...described } = z.toJSONSchema(schema, {
+      io,
+      unrepresentable: 'any',
+      override: ({ zodSchema, jsonSchema: target }) => {
+        if (zodSchema._zod.def.type === 'pipe' && io === 'output') Object.assign(target, { type: 'string', format: 'date-time' })
+      },
+    }) as Json
+    return described
+  } catch (error) {
+    throw new AppError('failed', 'a schema cannot be described', { cause: error })
+  }
+}

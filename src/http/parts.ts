@@ -1,0 +1,28 @@
+import type { AccessParts } from '../access/access.ts'
+import type { CatalogueEntry } from '../backup/catalogue.ts'
+import type { DrillReport } from '../backup/drill-report.ts'
+import type { CertificateParts } from '../certificates/parts.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Secret } from '../core/secret.ts'
+import type { Store } from '../store/store.ts'
+
+/** What the resources need. */
+export interface HttpParts {
+  appVersion: string
+  store: Store
+  clock: Clock
+  access: AccessParts
+  certificates: CertificateParts
+  auditSecret: Secret
+  drillPassword: Secret
+  /** The one-time token of first-run setup; empty when this host has none. */
+  setupToken(): Promise<string>
+  dropSetupToken(): Promise<void>
+  backups(): Promise<CatalogueEntry[]>
+  drills(): Promise<DrillReport[]>
+  /** When drills are overdue, in days. */
+  drillIntervalDays: number
+  /** Parts of the service that do not work, by name; empty when it is ready. */
+  problems(): Promise<Record<string, string>>
+  log: { warn(data: object, message: string): void; error(data: object, message: string): void }
+}

@@ -1,0 +1,81 @@
+import { z } from 'zod'
+import type { Caller, Role } from '../access/roles.ts'
+import type { SessionTokens } from '../access/sessions.ts'
+import type { HttpParts } from './parts.ts'
+
+/** What a handler gets: input that was validated, and who asks. */
+export interface RouteContext<Params, Query, Body> {
+  parts: HttpParts
+  caller: Caller
+  params: Params
+  query: Query
+  body: Body
+  address: string
+  cookies: Readonly<Record<string, string>>
+  /** Sets the cookies of a session, or clears them. */
+  setSession(tokens: SessionTokens | undefined): void
+}
+
+/** A file instead of JSON. */
+export class Download {
+  readonly contentType: string
+  readonly fileName: string
+  readonly content: Buffer | string
+
+  constructor(contentType: string, fileName: string, content: Buffer | string) {
+    this.contentType = contentType
+    this.fileName = fileName
+    this.content = content
+  }
+}
+
+export interface Route {
+  method: 'GET' | 'POST' | 'DELETE' | 'PUT'
+  path: string
+  summary: string
+  tag: string
+  /** The least role; `public` needs no login. */
+  role: Role | 'public'
+  params: z.ZodType | undefined
+  query: z.ZodType | undefined
+  body: z.ZodType | undefined
+  /** What a reply holds; anything else is cut off. `download` for files. */
+  reply: z.ZodType | 'download' | 'empty'
+  handle(context: RouteContext<never, never, never>): Promise<unknown>
+}
+
+interface RouteInput<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
+  method: Route['method']
+  path: string
+  summary: string
+  tag: string
+  role: Route['role']
+  params?: P
+  query?: Q
+  body?: B
+  reply: Route['reply']
+  handle(context: RouteContext<z.output<P>, z.output<Q>, z.output<B>>): Promise<unknown>
+}
+
+/** Declares a route; the one schema per part validates and documents. */
+export function route<
+  P extends z.ZodType = z.ZodUndefined,
+  Q extends z.ZodType = z.ZodUndefined,
+  B extends z.ZodType = z.ZodUndefined,
+>(input: RouteInput<P, Q, B>): Route {
+  return { ...input, params: input.params, query: input.query, body: input.body, handle: input.handle as Route['handle'] }
+}
+
+export const idParams = z.strictObject({ id: z.string().min(1).max(300) })
+
+/** Query members of every list. */
+export const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(500).default(50).describe('documents per page'),
+  cursor: z.string().max(2000).optional().describe('"next_cursor" of the page before'),
+}
+
+export function pageOf<T extends z.ZodType>(item: T) {
+  return z.object({ items: z.array(item), next_cursor: z.string().nullable() })
+}
+
+export const timestamp = z.date().transform((date) => date.toISOString())

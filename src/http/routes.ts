@@ -1,0 +1,26 @@
+import { accessRoutes } from './access.ts'
+import { auditRoutes } from './audit.ts'
+import { authorityRoutes } from './authorities.ts'
+import { backupRoutes } from './backups.ts'
+import { certificateRoutes } from './certificates.ts'
+import { jobRoutes } from './jobs.ts'
+import { openApiRoutes } from './openapi.ts'
+import { projectRoutes } from './projects.ts'
+import type { Route } from './route.ts'
+import { sessionRoutes } from './sessions.ts'
+import { statusRoutes } from './status.ts'
+
+const resourceRoutes: Route[] = [
+  ...statusRoutes,
+  ...sessionRoutes,
+  ...accessRoutes,
+  ...projectRoutes,
+  ...authorityRoutes,
+  ...certificateRoutes,
+  ...jobRoutes,
+  ...auditRoutes,
+  ...backupRoutes,
+]
+
+/** Every route of the service. */
+export const allRoutes: Route[] = [...resourceRoutes, ...openApiRoutes(resourceRoutes)]

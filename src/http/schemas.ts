@@ -1,0 +1,72 @@
+import { z } from 'zod'
+import { roles } from '../access/roles.ts'
+import { timestamp } from './route.ts'
+
+/** What replies hold. A field that is not named here never leaves: hashes, envelopes and tokens stay inside. */
+const id = { _id: z.string() }
+
+export const userReply = z.object({ ...id, email: z.string(), name: z.string(), role: z.enum(roles), created_at: timestamp })
+
+export const apiKeyReply = z.object({
+  ...id,
+  name: z.string(),
+  role: z.enum(roles),
+  prefix: z.string(),
+  created_by: z.string(),
+  created_at: timestamp,
+  revoked_at: timestamp.nullable(),
+})
+
+export const projectReply = z.object({ ...id, name: z.string(), created_at: timestamp })
+
+export const authorityReply = z.object({
+  ...id,
+  name: z.string(),
+  root_pem: z.string(),
+  intermediate_pem: z.string(),
+  crl_number: z.number(),
+  created_at: timestamp,
+})
+
+export const certificateReply = z.object({
+  ...id,
+  project_id: z.string(),
+  name: z.string(),
+  sans: z.array(z.string()),
+  kind: z.enum(['managed', 'watched']),
+  state: z.enum(['active', 'expiring', 'expired', 'revoked']),
+  ca_id: z.string(),
+  issuer: z.string(),
+  serial: z.string(),
+  fingerprint: z.string(),
+  key_type: z.string(),
+  not_before: timestamp,
+  not_after: timestamp,
+  auto_renew: z.boolean(),
+  next_renewal_at: timestamp,
+  has_key: z.boolean(),
+  created_at: timestamp,
+})
+
+export const jobReply = z.object({
+  ...id,
+  kind: z.string(),
+  subject: z.string(),
+  state: z.enum(['queued', 'running', 'succeeded', 'dead']),
+  run_at: timestamp,
+  attempts: z.number(),
+  steps: z.array(z.object({ at: timestamp, text: z.string() })),
+  error: z.string(),
+  created_at: timestamp,
+  finished_at: timestamp.nullable(),
+})
+
+export const auditReply = z.object({
+  ...id,
+  at: timestamp,
+  actor: z.object({ kind: z.string(), id: z.string(), name: z.string() }),
+  event: z.string(),
+  subject: z.string(),
+  data: z.record(z.string(), z.unknown()),
+  seq: z.number(),
+})

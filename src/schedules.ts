@@ -1,0 +1,26 @@
+import type { App } from './app.ts'
+import { systemActor } from './audit/audit.ts'
+import { linkAudit } from './audit/link-audit.ts'
+import { requestDueRenewals } from './certificates/renew-certificate.ts'
+import { minuteMs, secondMs } from './core/clock.ts'
+import type { Schedule } from './jobs/scheduler.ts'
+
+/** What the scheduler's leader does, and how often. */
+export function schedulesOf(app: App): Schedule[] {
+  const { store, clock, config } = app
+  return [
+    {
+      name: 'link audit entries',
+      everyMs: secondMs,
+      run: async () => app.anchor.note(await linkAudit(store, app.auditSecret)),
+    },
+    {
+      name: 'queue due renewals',
+      everyMs: config['scheduler.interval_seconds'] * secondMs,
+      async run() {
+        if (await app.mayAct()) await requestDueRenewals(app.certificates, { actor: systemActor })
+      },
+    },
+    { name: 'remove what has expired', everyMs: minuteMs, run: () => store.removeExpired(clock.now()) },
+  ]
+}
