@@ -7,7 +7,7 @@ import { accessCollections } from './access/collections.ts'
 import { auditCollections, systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
 import { openCatalogue } from './backup/host/catalogue.ts'
-import { listDrills, saveDrill } from './backup/host/drills.ts'
+import { openDrills } from './backup/host/drills.ts'
 import { publishFile } from './backup/host/files.ts'
 import { openHostFiles } from './backup/host/host-files.ts'
 import { openHostLocks } from './backup/host/locks.ts'
@@ -91,7 +91,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
       const mainScript = fileURLToPath(new URL('./main.ts', import.meta.url))
       return openDrillGround({ parent: paths.drills, mainScript, openExchange: (path) => embeddedExchange(path, config) })
     },
-    saveDrill: (signed) => saveDrill(paths.drills, signed),
+    drills: openDrills(paths.drills),
     progress: options.progress ?? (() => {}),
   }
 }
@@ -284,7 +284,7 @@ function httpParts(app: App, log: Log): HttpParts {
       })
     },
     backups: () => host.backup.catalogue.list(),
-    drills: async () => (await listDrills(paths.drills)).map((signed) => signed.report),
+    drills: async () => (await host.backup.drills.list()).map((signed) => signed.report),
     drillIntervalDays: config['drill.interval_days'],
     problems: async () => ({ ...(await problemOf('database', () => store.ping())) }),
     log,

@@ -10,6 +10,8 @@ import { processEnvironment } from './config/environment.ts'
 import { AppError, type ErrorCode, isAppError } from './core/app-error.ts'
 
 enableCompileCache()
+// Whatever a library of ours creates, a database or a socket, is for this user alone.
+process.umask(0o077)
 
 /** What a failure says to a script; `docs/errors.md` explains each. */
 export const exitCodes = {

@@ -41,7 +41,11 @@ export interface BackupParts {
   }
   host: HostFiles
   openDrillGround(): Promise<DrillGround>
-  saveDrill(report: SignedDrillReport): Promise<void>
+  drills: {
+    save(report: SignedDrillReport): Promise<void>
+    /** Newest first. */
+    list(): Promise<SignedDrillReport[]>
+  }
   openStore(): Promise<Store>
   openExchange(): Promise<StoreExchange & AsyncDisposable>
   progress(progress: Progress): void

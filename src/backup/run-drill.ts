@@ -51,7 +51,7 @@ export async function runDrill(
   const { signingKey } = parts.keysIn(await parts.secretStore.capture())
   if (signingKey === undefined) throw new AppError('config', '"CERTAUTOPILOT_SIGNING_KEY" is missing: the report cannot be signed')
   const signed = { report, ...signValue(report, signingKey) }
-  await parts.saveDrill(signed)
+  await parts.drills.save(signed)
   return signed
 }
 

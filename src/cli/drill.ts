@@ -1,5 +1,5 @@
 import type { SignedDrillReport } from '../backup/drill-report.ts'
-import { listDrills, requireDrill } from '../backup/host/drills.ts'
+import type { BackupParts } from '../backup/parts.ts'
 import { runDrill } from '../backup/run-drill.ts'
 import { isSignedBy } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
@@ -37,7 +37,7 @@ export const commands: Command[] = [
     summary: 'list drills, newest first',
     examples: ['drill list'],
     async run(context) {
-      const drills = await listDrills((await context.host()).paths.drills)
+      const drills = await (await context.host()).backup.drills.list()
       const rows = drills.map(({ report }) => [
         report.id,
         report.started_at.slice(0, 19),
@@ -59,7 +59,7 @@ export const commands: Command[] = [
     operands: '[DRILL]',
     examples: ['drill show', 'drill show 01k9x5n0k8v7r9t2 --json'],
     async run(context, args) {
-      const signed = await requireDrill((await context.host()).paths.drills, args.positionals[0])
+      const signed = await requireDrill((await context.host()).backup, args.positionals[0])
       context.out.summary(signed, drillLines(signed))
     },
   },
@@ -69,8 +69,8 @@ export const commands: Command[] = [
     operands: '[DRILL]',
     examples: ['drill verify'],
     async run(context, args) {
-      const { paths, backup } = await context.host()
-      const signed = await requireDrill(paths.drills, args.positionals[0])
+      const { backup } = await context.host()
+      const signed = await requireDrill(backup, args.positionals[0])
       const isKnown = (await backup.host.signers()).includes(signed.signer)
       if (!isKnown || !isSignedBy(signed.report, signed)) {
         throw new AppError('verification-failed', `the report "${signed.report.id}" was changed, or signed by another installation`)
@@ -82,7 +82,17 @@ export const commands: Command[] = [
   },
 ]
 
-export function drillLines({ report }: SignedDrillReport): string[] {
+/** @throws AppError `not-found` */
+async function requireDrill(backup: Pick<BackupParts, 'drills'>, id: string | undefined): Promise<SignedDrillReport> {
+  const drills = await backup.drills.list()
+  const found = id === undefined ? drills[0] : drills.find(({ report }) => report.id === id)
+  if (found !== undefined) return found
+  throw new AppError('not-found', id === undefined ? 'there was no drill yet' : `there is no drill "${id}"`, {
+    hint: 'run "certautopilot drill run"',
+  })
+}
+
+function drillLines({ report }: SignedDrillReport): string[] {
   const counts = report.counts.map(({ collection, restored, production }) => `${collection} ${restored}/${production}`).join(', ')
   return [
     `drill      ${report.id} ${report.outcome}${report.failure === '' ? '' : `: ${report.failure}`}`,

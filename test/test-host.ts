@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { SocketClient } from '../src/backup/host/socket-client.ts'
+import { type Paths, pathsIn } from '../src/config/paths.ts'
+
+const mainScript = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+export const ownerPassword = 'correct horse battery staple'
+
+export interface Run {
+  exitCode: number
+  stdout: string
+  stderr: string
+  /** The last JSON line, when `--json` was given. */
+  json: Record<string, unknown>
+}
+
+/** An installation in a temporary folder, used through its real command line. */
+export class TestHost implements AsyncDisposable {
+  readonly home: string
+  readonly paths: Paths
+  readonly #root: string
+  readonly #environment: Record<string, string>
+  #service: ChildProcess | undefined
+
+  constructor(root: string, environment: Record<string, string>) {
+    this.#root = root
+    this.home = join(root, 'cap')
+    this.paths = pathsIn(this.home)
+    this.#environment = {
+      CERTAUTOPILOT_HOME: this.home,
+      CERTAUTOPILOT_SERVER_PORT: '0',
+      CERTAUTOPILOT_LOGGING_LEVEL: 'error',
+      ...environment,
+    }
+  }
+
+  async cli(...words: string[]): Promise<Run> {
+    return this.cliWith({}, ...words)
+  }
+
+  async cliWith(environment: Record<string, string>, ...words: string[]): Promise<Run> {
+    const child = this.spawn(words, environment)
+    const output = { stdout: '', stderr: '' }
+    child.stdout?.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()))
+    child.stderr?.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()))
+    const [exitCode] = (await once(child, 'close')) as [number]
+    const lastLine = output.stdout.trim().split('\n').at(-1) ?? ''
+    return { exitCode, ...output, json: words.includes('--json') ? (JSON.parse(lastLine) as Record<string, unknown>) : {} }
+  }
+
+  /** Runs a command that has to succeed. */
+  async ok(...words: string[]): Promise<Run> {
+    const run = await this.cli(...words)
+    assert.equal(run.exitCode, 0, `${words.join(' ')}: ${run.stderr}${run.stdout}`)
+    return run
+  }
+
+  spawn(words: string[], environment: Record<string, string> = {}): ChildProcess {
+    const env = { PATH: process.env.PATH ?? '', ...this.#environment, ...environment }
+    return spawn(process.execPath, [mainScript, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+
+  async start(): Promise<SocketClient> {
+    const child = this.spawn(['serve'])
+    this.#service = child
+    let errors = ''
+    child.stderr?.on('data', (chunk: Buffer) => (errors += chunk.toString()))
+    child.stdout?.on('data', (chunk: Buffer) => (errors += chunk.toString()))
+    const client = new SocketClient(this.paths.adminSocket)
+    for (const deadline = Date.now() + 30_000; ; ) {
+      if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}: ${errors}`)
+      const isReady = await client.request('GET', '/readyz').then(
+        () => true,
+        () => false,
+      )
+      if (isReady) return client
+      if (Date.now() > deadline) throw new Error(`the service is not ready: ${errors}`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<number | null> {
+    const child = this.#service
+    this.#service = undefined
+    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null
+    const exited = once(child, 'exit')
+    child.kill(signal)
+    return ((await exited) as [number | null])[0]
+  }
+
+  /** Sets up, starts, and makes an owner, a project, a CA and some certificates with keys. */
+  async furnish(certificates = 2): Promise<SocketClient> {
+    await this.ok('setup')
+    const api = await this.start()
+    const owner = await this.cliWith({ CERTAUTOPILOT_PASSWORD: ownerPassword }, 'user', 'setup', 'owner@example.org')
+    assert.equal(owner.exitCode, 0, owner.stderr)
+    await api.request('POST', '/api/v1/projects', { name: 'default' })
+    await api.request('POST', '/api/v1/cas', { name: 'Internal' })
+    for (let n = 0; n < certificates; n++)
+      await api.request('POST', '/api/v1/certificates', { project: 'default', names: [`c${n}.example.org`] })
+    return api
+  }
+
+  async backup(): Promise<string> {
+    const run = await this.ok('backup', 'create', '--json')
+    return String(run.json.bundle)
+  }
+
+  async bundles(): Promise<string[]> {
+    const names = await readdir(this.paths.backups).catch(() => [])
+    return names.filter((name) => /\.tar\.(age|gz)$/.test(name)).sort()
+  }
+
+  /** Everything that is on this host but the bundles and the recovery kit. */
+  async destroy(): Promise<void> {
+    for (const name of await readdir(this.home)) if (name !== 'backups') await rm(join(this.home, name), { recursive: true })
+  }
+
+  async read(path: string): Promise<string> {
+    return readFile(path, 'utf8')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop('SIGKILL')
+    await rm(this.#root, { recursive: true, force: true })
+  }
+}
+
+export async function newHost(environment: Record<string, string> = {}): Promise<TestHost> {
+  return new TestHost(await mkdtemp(join(tmpdir(), 'certautopilot-test-')), environment)
+}
+
+/** The settings of a database of its own on a server. */
+export function mongoEnvironment(uri: string): Record<string, string> {
+  return { CERTAUTOPILOT_DATABASE_URI: uri, CERTAUTOPILOT_DATABASE_NAME: `cap-${randomUUID().slice(0, 8)}` }
+}
