@@ -72,8 +72,8 @@ function documentsOf(n: number, kek: KekRegistry): { certificate: Buffer; key: B
     key_type: 'EC P-256',
     not_before: new Date(now),
     not_after: notAfter,
-    certificate_pem: pem(1200),
-    chain_pem: pem(1000),
+    certificate_pem: pem(leafDer(n)),
+    chain_pem: chains[n % chains.length] as string,
     key_id: keyId,
     previous_key_id: '',
     auto_renew: true,
@@ -96,6 +96,22 @@ function documentsOf(n: number, kek: KekRegistry): { certificate: Buffer; key: B
   return { certificate: Buffer.from(serialize(certificate)), key: Buffer.from(serialize(key)) }
 }
 
-function pem(bytes: number): string {
-  return `-----BEGIN CERTIFICATE-----\n${randomBytes(bytes).toString('base64').replaceAll(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`
+/** An RSA certificate in DER: names, OIDs and URLs are the same within a CA, serial, key and signature are random. */
+const templates = Array.from({ length: 20 }, () => randomBytes(1240))
+const randomParts = [
+  { start: 15, bytes: 16 },
+  { start: 210, bytes: 256 },
+  { start: 500, bytes: 20 },
+  { start: 980, bytes: 256 },
+]
+const chains = templates.map(() => pem(randomBytes(1100)))
+
+function leafDer(n: number): Buffer {
+  const der = Buffer.from(templates[n % templates.length] as Buffer)
+  for (const { start, bytes } of randomParts) randomBytes(bytes).copy(der, start)
+  return der
+}
+
+function pem(der: Buffer): string {
+  return `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replaceAll(/.{64}/g, '$&\n')}\n-----END CERTIFICATE-----\n`
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-const mainScript = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+export const launcher = fileURLToPath(new URL('../certautopilot', import.meta.url))
 
 export interface ChildRun {
   exitCode: number
@@ -17,7 +17,7 @@ export interface ChildRun {
 /** Runs the program as a user does, watching its memory. */
 export async function runProgram(words: string[], environment: Record<string, string>): Promise<ChildRun> {
   const started = performance.now()
-  const child = spawn(process.execPath, [mainScript, ...words], {
+  const child = spawn(launcher, words, {
     env: { PATH: process.env.PATH ?? '', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { MongoClient } from 'mongodb'
@@ -13,7 +12,7 @@ import { listCertificates } from '../src/certificates/list-certificates.ts'
 import { setUpHome } from '../src/setup-home.ts'
 import { findProgram, startMongo } from '../test/servers.ts'
 import { fillStore } from './generate.ts'
-import { median, missedCount, peakOf, percentile, report, runProgram } from './measure.ts'
+import { launcher, median, missedCount, peakOf, percentile, report, runProgram } from './measure.ts'
 
 /**
  * Usage: node bench/run-benches.ts [NAME...]; names are the keys of `benches`. CERTIFICATES and MANY change the sizes.
@@ -75,9 +74,8 @@ async function boot(environment: Environment): Promise<void> {
 }
 
 async function startToReady(environment: Environment): Promise<{ seconds: number; peakMb: number }> {
-  const mainScript = fileURLToPath(new URL('../src/main.ts', import.meta.url))
   const started = performance.now()
-  const child = spawn(process.execPath, [mainScript, 'serve'], {
+  const child = spawn(launcher, ['serve'], {
     env: { PATH: process.env.PATH ?? '', ...environment },
     stdio: 'ignore',
   })

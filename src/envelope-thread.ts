@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
 
-const maxInFlight = 8
+const maxInFlight = 3
 
 /** Opens envelopes in a thread of its own, so that reading and compressing go on meanwhile. */
 export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
@@ -18,7 +18,7 @@ class EnvelopeThread implements EnvelopeOpener {
   constructor(secretsContent: Buffer) {
     this.#worker = new Worker(new URL('./envelope.worker.ts', import.meta.url), {
       workerData: { secretsContent: secretsContent.toString() },
-      resourceLimits: { maxOldGenerationSizeMb: 64 },
+      resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 },
     })
     this.#worker.on('message', (message: 'done' | { tally: EnvelopeTally }) => {
       if (message === 'done') this.#inFlight--

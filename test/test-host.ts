@@ -6,8 +6,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { MongoClient } from 'mongodb'
+import { collections, openHost } from '../src/app.ts'
 import { SocketClient } from '../src/backup/host/socket-client.ts'
 import { type Paths, pathsIn } from '../src/config/paths.ts'
+import type { Store } from '../src/store/store.ts'
 
 const mainScript = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 export const ownerPassword = 'correct horse battery staple'
@@ -117,8 +120,26 @@ export class TestHost implements AsyncDisposable {
     return names.filter((name) => /\.tar\.(age|gz)$/.test(name)).sort()
   }
 
-  /** Everything that is on this host but the bundles and the recovery kit. */
+  /** The database as a store, for looking and for doing damage. The service should be stopped. */
+  async withStore<T>(use: (store: Store) => Promise<T>): Promise<T> {
+    const host = openHost({ ...this.#environment })
+    const store = await host.backup.openStore()
+    try {
+      await store.prepare(collections)
+      return await use(store)
+    } finally {
+      await store.close()
+    }
+  }
+
+  /** The database, and everything that is on this host but the bundles and the recovery kit. */
   async destroy(): Promise<void> {
+    const uri = this.#environment.CERTAUTOPILOT_DATABASE_URI
+    if (uri !== undefined) {
+      const client = await MongoClient.connect(uri)
+      await client.db(this.#environment.CERTAUTOPILOT_DATABASE_NAME).dropDatabase()
+      await client.close()
+    }
     for (const name of await readdir(this.home)) if (name !== 'backups') await rm(join(this.home, name), { recursive: true })
   }
 

@@ -36,6 +36,11 @@ export class ByteQueue {
     return (await this.peek(1)).length === 0
   }
 
+  /** Ends the stream early, so that what is open behind it is closed. */
+  async close(): Promise<void> {
+    await this.#source.return?.()
+  }
+
   async #pull(): Promise<boolean> {
     const next = await this.#source.next()
     if (next.done) return false

@@ -21,7 +21,7 @@ export type ArchiveEvent =
   | ({ kind: 'end' } & NamespaceEnd)
 
 /** Documents are handed out in blocks of about this size. */
-const blockBytes = 1024 * 1024
+const blockBytes = 256 * 1024
 
 /**
  * Reads an archive from a stream of bytes: first the prelude, then blocks of documents and ends of namespaces in the archive's order.

@@ -6,7 +6,7 @@ import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
-import { buildRegistry } from '../kek/registry.ts'
+import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
 import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
@@ -100,7 +100,7 @@ async function chooseRecipients(parts: BackupParts): Promise<string[]> {
 
 /** The keys that go into the bundle, not the ones in memory, must fit the database. */
 async function checkKeys(parts: BackupParts, store: Store, keys: CapturedKeys): Promise<void> {
-  await buildRegistry({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
+  await matchKeys({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
 }
 
 async function newestBundle(parts: BackupParts): Promise<CatalogueEntry | undefined> {

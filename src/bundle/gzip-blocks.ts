@@ -2,8 +2,8 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 
 const compress = promisify(gzip)
-const blockBytes = 1024 * 1024
-const maxInFlight = 4
+const blockBytes = 256 * 1024
+const maxInFlight = 3
 
 /**
  * Compresses on the platform's thread pool, several blocks at once, each as a gzip member of its own. Members may be concatenated

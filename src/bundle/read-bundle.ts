@@ -17,6 +17,8 @@ const maxMembers = 1000
 const freeBytes = 256 * 1024 * 1024
 const maxRatio = 100
 
+type UseArchive = (events: AsyncIterable<ArchiveEvent>, files: ReadonlyMap<string, Buffer>) => Promise<void>
+
 export interface BundleContents {
   isSealed: boolean
   files: Map<string, Buffer>
@@ -34,12 +36,21 @@ export interface BundleContents {
 export async function readBundle(
   source: AsyncIterable<Uint8Array>,
   identities: readonly Secret[],
-  useArchive: (events: AsyncIterable<ArchiveEvent>, files: ReadonlyMap<string, Buffer>) => Promise<void>,
+  useArchive: UseArchive,
 ): Promise<BundleContents> {
-  const outer = await peeked(source)
+  const root = new ByteQueue(source)
+  try {
+    return await readFrom(root, identities, useArchive)
+  } finally {
+    await root.close()
+  }
+}
+
+async function readFrom(root: ByteQueue, identities: readonly Secret[], useArchive: UseArchive): Promise<BundleContents> {
+  const outer = await peeked(root)
   const isSealed = outer.start.subarray(0, ageMagic.length).equals(ageMagic)
   const plain = isSealed ? openSealedStream(identities, outer.all) : outer.all
-  const inner = await peeked(await unpackedIfGzip(plain))
+  const inner = await peeked(new ByteQueue(await unpackedIfGzip(plain)))
   const contents: BundleContents = { isSealed, files: new Map(), signed: undefined, ends: [] }
   const archiveEvents = (bytes: AsyncIterable<Uint8Array>) => noting(readArchive(bytes), contents.ends)
   if (inner.start.length >= 4 && inner.start.readUInt32LE() === magic) {
@@ -190,17 +201,20 @@ export function crcText(crc: bigint): string {
   return crc.toString(16).padStart(16, '0')
 }
 
-async function peeked(source: AsyncIterable<Uint8Array>): Promise<{ start: Buffer; all: AsyncIterable<Buffer> }> {
-  const queue = new ByteQueue(source)
+async function peeked(queue: ByteQueue): Promise<{ start: Buffer; all: AsyncIterable<Buffer> }> {
   const start = Buffer.from(await queue.peek(64))
   return { start, all: drained(queue) }
 }
 
 async function* drained(queue: ByteQueue): AsyncGenerator<Buffer> {
-  while (!(await queue.isAtEnd())) yield queue.take(queue.buffered().length)
+  try {
+    while (!(await queue.isAtEnd())) yield queue.take(queue.buffered().length)
+  } finally {
+    await queue.close()
+  }
 }
 
 async function unpackedIfGzip(source: AsyncIterable<Buffer>): Promise<AsyncIterable<Buffer>> {
-  const { start, all } = await peeked(source)
+  const { start, all } = await peeked(new ByteQueue(source))
   return start.length >= 2 && start[0] === 0x1f && start[1] === 0x8b ? gunzipped(all) : all
 }

@@ -30,6 +30,13 @@ export interface RegistryParts {
  * @throws AppError `keys-do-not-fit` "KEK fingerprint mismatch", with the older side as hint · `verification-failed` a sample does not open
  */
 export async function buildRegistry(parts: RegistryParts, installationId: string | undefined): Promise<KekRegistry> {
+  const registry = await matchKeys(parts, installationId)
+  for (const { version } of await kekVersions(parts.store)) await openSample(parts, version)
+  return registry
+}
+
+/** The part of the check that one broken record cannot fail: lock, fingerprints, and the canary of each version. */
+export async function matchKeys(parts: RegistryParts, installationId: string | undefined): Promise<KekRegistry> {
   const install = await takeInstallLock(parts, installationId)
   const { provider } = parts
   if (install.provider !== provider.name) {
@@ -47,10 +54,7 @@ export async function buildRegistry(parts: RegistryParts, installationId: string
     keysAtHand(provider, installationId),
   )
   if (mismatch !== undefined) throw mismatch
-  for (const { version, canary } of versions) {
-    openEnvelope(provider, canaryPlace(version), canary)
-    await openSample(parts, version)
-  }
+  for (const { version, canary } of versions) openEnvelope(provider, canaryPlace(version), canary)
 
   const active = versions.find((known) => known.state === 'active')
   if (active === undefined) throw new AppError('keys-do-not-fit', 'the database names no active KEK version')

@@ -6,7 +6,7 @@ import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, Spool, Wri
 import { publishFile, syncDirectory } from './files.ts'
 
 const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
-const readBytes = 1024 * 1024
+const readBytes = 256 * 1024
 const recentDraftMs = 24 * 3600 * 1000
 
 export function openCatalogue(directory: string): Catalogue {

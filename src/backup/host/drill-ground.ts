@@ -40,7 +40,17 @@ export async function openDrillGround(options: DrillGroundOptions): Promise<Dril
 
 async function boot(mainScript: string, home: string, socket: string, signal: AbortSignal): Promise<DrillServer> {
   const namespace = networkNamespace()
-  const command = [...namespace, process.execPath, mainScript, 'serve', '--profile', 'drill', '--socket', socket]
+  const command = [
+    ...namespace,
+    process.execPath,
+    ...process.execArgv,
+    mainScript,
+    'serve',
+    '--profile',
+    'drill',
+    '--socket',
+    socket,
+  ]
   const child = spawn(command[0] as string, command.slice(1), {
     // Nothing of this process's environment reaches the drill: the bundle has to be enough.
     env: { CERTAUTOPILOT_HOME: home, PATH: '/usr/local/bin:/usr/bin:/bin' },

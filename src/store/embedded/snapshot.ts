@@ -5,7 +5,7 @@ import { AppError, messageOf } from '../../core/app-error.ts'
 import type { Snapshot } from '../store.ts'
 import { readCatalogue, tableName } from './tables.ts'
 
-const blockBytes = 1024 * 1024
+const blockBytes = 256 * 1024
 
 /** Opens a read transaction on a connection of its own; WAL mode keeps its view while others write. */
 export function openSnapshot(path: string): Snapshot {

@@ -7,7 +7,7 @@ import { markerCollection, translated } from './client.ts'
 import { readRawCatalogue } from './raw-catalogue.ts'
 import { isOurs } from './store.ts'
 
-const blockBytes = 1024 * 1024
+const blockBytes = 256 * 1024
 
 /**
  * Two ways to hold a point in time. A snapshot session may read for minutes, but not every server holds it; a transaction with read
