@@ -1,21 +1,74 @@
-import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
+import { constants, crc32, createDeflateRaw, type DeflateRaw } from 'node:zlib'
 
-const compress = promisify(gzip)
 const blockBytes = 256 * 1024
-const maxInFlight = 3
+/** One fewer than the platform's pool has threads, so that writing the result never queues behind compression. */
+const laneCount = 3
+
+/** Header of a gzip member without name and time (RFC 1952, 2.3). */
+const header = Buffer.from('1f8b08000000000000ff', 'hex')
+/** An empty last block with fixed codes (RFC 1951, 3.2.3): ends a stream whose blocks were all flushed. */
+const lastBlock = Buffer.from('0300', 'hex')
 
 /**
- * Compresses on the platform's thread pool, several blocks at once, each as a gzip member of its own. Members may be concatenated
- * (RFC 1952, 2.2); stock tools read them as one stream.
+ * Compresses into one gzip member on several threads. Each block is flushed completely, so that it refers to nothing before it, and the
+ * blocks of all lanes, put one behind the other, are one deflate stream.
  */
 export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 1): AsyncGenerator<Buffer> {
-  const inFlight: Promise<Buffer>[] = []
-  for await (const block of joinedBlocks(source)) {
-    inFlight.push(compress(block, { level }))
-    if (inFlight.length >= maxInFlight) yield (await inFlight.shift()) as Buffer
+  const lanes = Array.from({ length: laneCount }, () => new Lane(level))
+  const inFlight: Promise<Buffer[]>[] = []
+  let checksum = 0
+  let size = 0
+  let count = 0
+  yield header
+  try {
+    for await (const block of joinedBlocks(source)) {
+      checksum = crc32(block, checksum)
+      const lane = lanes[count++ % laneCount] as Lane
+      size += block.length
+      inFlight.push(lane.compress(block))
+      if (inFlight.length >= laneCount) yield* (await inFlight.shift()) as Buffer[]
+    }
+    for (const block of inFlight) yield* await block
+  } finally {
+    for (const lane of lanes) lane.close()
   }
-  for (const block of inFlight) yield await block
+  const trailer = Buffer.alloc(8)
+  trailer.writeUInt32LE(checksum, 0)
+  trailer.writeUInt32LE(size % 2 ** 32, 4)
+  yield Buffer.concat([lastBlock, trailer])
+}
+
+/** A deflate stream that is given whole blocks, one after the other, and keeps its state for all of them. */
+class Lane {
+  readonly #deflate: DeflateRaw
+  #output: Buffer[] = []
+  #previous: Promise<unknown> = Promise.resolve()
+
+  constructor(level: number) {
+    this.#deflate = createDeflateRaw({ level, chunkSize: blockBytes })
+    this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk))
+  }
+
+  compress(block: Buffer): Promise<Buffer[]> {
+    const done = this.#previous.then(() => this.#run(block))
+    this.#previous = done
+    return done
+  }
+
+  #run(block: Buffer): Promise<Buffer[]> {
+    return new Promise((resolve) => {
+      this.#deflate.write(block)
+      this.#deflate.flush(constants.Z_FULL_FLUSH, () => {
+        const output = this.#output
+        this.#output = []
+        resolve(output)
+      })
+    })
+  }
+
+  close(): void {
+    this.#deflate.destroy()
+  }
 }
 
 async function* joinedBlocks(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { AppError } from '../core/app-error.ts'
 import { binaryValue, bsonType, type Element, elementsOf, stringValue } from '../document/raw-document.ts'
 import { decryptGcm, encryptGcm, nonceBytes } from './aes-gcm.ts'
@@ -64,8 +64,9 @@ export function rawEnvelope(bytes: Buffer, field: Element): Envelope {
   return { kek_version, provider, wrapped_dek, nonce, ciphertext }
 }
 
-/** SHA-256 over the length-prefixed parts of the place: what binds a ciphertext to its record and field. */
+/** The length-prefixed parts of the place: what binds a ciphertext to its record and field. */
 function associatedData({ collection, recordId, field }: EnvelopePlace): Buffer {
-  const text = `certautopilot envelope v1\0${collection.length}:${collection}${recordId.length}:${recordId}${field.length}:${field}`
-  return createHash('sha256').update(text).digest()
+  return Buffer.from(
+    `certautopilot envelope v1\0${collection.length}:${collection}${recordId.length}:${recordId}${field.length}:${field}`,
+  )
 }

@@ -150,14 +150,19 @@ class UnlinkedSpool implements Spool {
   }
 }
 
+/** One write is under way while the next chunk is made. */
 async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>): Promise<WrittenFile> {
   const hash = createHash('sha256')
   let bytes = 0
+  let writing: Promise<unknown> = Promise.resolve()
   for await (const chunk of grouped(source)) {
+    await writing
+    writing = handle.write(chunk, 0, chunk.length, bytes)
+    writing.catch(() => {})
     hash.update(chunk)
-    await handle.write(chunk, 0, chunk.length, bytes)
     bytes += chunk.length
   }
+  await writing
   return { bytes, sha256: hash.digest('hex') }
 }
 
