@@ -101,7 +101,7 @@ test('a job whose worker died is taken over when the lease ends, and the dead on
   await first
   const job = await read()
   assert.equal(job.steps.filter((step) => step.text === 'done').length, 1)
-  assert.equal(job.attempts, 1)
+  assert.equal(job.attempts, 2)
 })
 
 test('in safe mode nothing is taken', async (t) => {
