@@ -3,6 +3,7 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import type { Certificate } from '../../src/certificates/collections.ts'
 import { type MongoServer, needs, startMongo } from '../servers.ts'
 import { mongoEnvironment, newHost, ownerPassword, type TestHost } from '../test-host.ts'
 
@@ -97,6 +98,29 @@ for (const { engine, skip } of engines) {
     )
   })
 }
+
+test('a certificate that is due is renewed by the clock, and its previous key goes after the next renewal', async () => {
+  await using host = await newHost({ CERTAUTOPILOT_SCHEDULER_INTERVAL_SECONDS: '1' })
+  await host.furnish(1)
+  const id = await idOf(host, 'c0.example.org')
+  const serials = new Set<string>()
+  for (let round = 0; round < 3; round++) {
+    serials.add(String((await host.ok('cert', 'show', id, '--json')).json.serial))
+    await host.withStore(async (store) => {
+      const certificate = await store.get<Certificate>('certificates', id)
+      await store.commit([
+        { replace: 'certificates', document: { ...(certificate as Certificate), next_renewal_at: new Date() } as Certificate },
+      ])
+    })
+    for (const deadline = Date.now() + 20_000; ; ) {
+      const serial = String((await host.ok('cert', 'show', id, '--json')).json.serial)
+      if (!serials.has(serial)) break
+      assert.ok(Date.now() < deadline, 'the certificate was not renewed')
+    }
+  }
+  assert.equal(await host.withStore((store) => store.count('certificate_private_keys')), 2)
+  await fittingKey(host, id)
+})
 
 test('embedded to MongoDB and back: the same certificates, keys and users', { skip: needs('SECANTUSD').skip }, async () => {
   await using first = await newHost()
