@@ -1,130 +1,24 @@
 import { readFile, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { AccessParts } from './access/access.ts'
-import { accessCollections } from './access/collections.ts'
-import { auditCollections, systemActor } from './audit/audit.ts'
+import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
-import { openCatalogue } from './backup/host/catalogue.ts'
-import { openDrills } from './backup/host/drills.ts'
 import { publishFile } from './backup/host/files.ts'
-import { openHostFiles } from './backup/host/host-files.ts'
-import { openHostLocks } from './backup/host/locks.ts'
-import type { BackupParts, CapturedKeys, Progress } from './backup/parts.ts'
-import { certificateCollections } from './certificates/collections.ts'
 import type { CertificateParts } from './certificates/parts.ts'
-import { parseEnvFile } from './config/env-file.ts'
-import { type Loaded, loadConfig, readSecretValues } from './config/load-config.ts'
 import type { Config } from './config/schema.ts'
-import { requiredSecret, secretsFrom } from './config/secrets.ts'
+import { requiredSecret } from './config/secrets.ts'
 import { AppError, systemCodeOf } from './core/app-error.ts'
-import { type Clock, systemClock } from './core/clock.ts'
+import type { Clock } from './core/clock.ts'
 import type { Secret } from './core/secret.ts'
 import { type Anchor, type AnchorRecord, whyForeign } from './epoch/anchor.ts'
-import { type Epoch, enterSafeMode, epochCollections, openEpoch, refuseInSafeMode } from './epoch/epoch.ts'
+import { type Epoch, enterSafeMode, openEpoch, refuseInSafeMode } from './epoch/epoch.ts'
+import { appVersion, collections, type Host, openStore } from './host.ts'
 import type { HttpParts } from './http/parts.ts'
-import { jobCollections } from './jobs/job.ts'
-import { kekCollections } from './kek/collections.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
 import { buildRegistry, type KekRegistry } from './kek/registry.ts'
-import { openEnvFileSecretStore } from './secret-store/env-file/secret-store.ts'
-import type { StoreExchange } from './store/staging.ts'
-import type { CollectionSpec, Store } from './store/store.ts'
-
-export const appVersion = '0.1.0'
-
-/** Every collection, declared by the noun that owns it. */
-export const collections: CollectionSpec[] = [
-  ...kekCollections,
-  ...epochCollections,
-  ...auditCollections,
-  ...accessCollections,
-  ...certificateCollections,
-  ...jobCollections,
-]
+import type { Store } from './store/store.ts'
 
 export type Log = HttpParts['log'] & { info(data: object, message: string): void }
-
-/** What is known of this host without opening its database. */
-export interface Host extends Loaded {
-  clock: Clock
-  environment: NodeJS.ProcessEnv
-  backup: BackupParts
-}
-
-export interface HostOptions {
-  identityFile?: string | undefined
-  progress?: ((progress: Progress) => void) | undefined
-}
-
-/** Reads the configuration and chooses the technologies. @throws AppError `config` */
-export function openHost(environment: NodeJS.ProcessEnv, options: HostOptions = {}): Host {
-  const loaded = loadConfig(environment)
-  return { ...loaded, clock: systemClock, environment, backup: backupParts(loaded, environment, options) }
-}
-
-function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: HostOptions): BackupParts {
-  const { paths, config, secrets } = loaded
-  return {
-    appVersion,
-    clock: systemClock,
-    config,
-    collections,
-    catalogue: openCatalogue(paths.backups),
-    secretStore: openEnvFileSecretStore(paths.secrets, readSecretValues(paths.secrets, environment)),
-    keysIn,
-    openEnvelopes: async (content) => {
-      const { startEnvelopeThread } = await import('./envelope-thread.ts')
-      return startEnvelopeThread(content)
-    },
-    locks: openHostLocks(paths.run),
-    host: openHostFiles({
-      paths,
-      identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,
-      signingKey: secrets.signingKey,
-    }),
-    openStore: () => openStore(loaded),
-    openExchange: () => openExchange(loaded),
-    openDrillGround: async () => {
-      const { openDrillGround } = await import('./backup/host/drill-ground.ts')
-      const mainScript = fileURLToPath(new URL('./main.ts', import.meta.url))
-      return openDrillGround({ parent: paths.drills, mainScript, openExchange: (path) => embeddedExchange(path, config) })
-    },
-    drills: openDrills(paths.drills),
-    progress: options.progress ?? (() => {}),
-  }
-}
-
-/** What a `secrets.env` holds. @throws AppError `config` */
-export function keysIn(content: Buffer): CapturedKeys {
-  const secrets = secretsFrom(parseEnvFile(content.toString(), 'secrets.env'))
-  const { installationId, signingKey, drillPassword } = secrets
-  return { provider: openEnvKeyProvider(secrets.keks), installationId, signingKey, drillPassword }
-}
-
-/** Opens the database that is configured; the only place that knows which there are. */
-export async function openStore({ paths, config, secrets }: Loaded): Promise<Store> {
-  const databaseName = config['database.name']
-  if (config['database.engine'] === 'embedded') {
-    const { openEmbeddedStore } = await import('./store/embedded/store.ts')
-    return openEmbeddedStore({ path: paths.database, databaseName })
-  }
-  const { openMongoStore } = await import('./store/mongodb/store.ts')
-  return openMongoStore({ uri: requiredSecret(secrets, 'databaseUri').reveal(), databaseName })
-}
-
-async function openExchange({ paths, config, secrets }: Loaded): Promise<StoreExchange & AsyncDisposable> {
-  if (config['database.engine'] === 'embedded') return embeddedExchange(paths.database, config)
-  const { openMongoExchange } = await import('./store/mongodb/exchange.ts')
-  return openMongoExchange({ uri: requiredSecret(secrets, 'databaseUri').reveal(), databaseName: config['database.name'] })
-}
-
-async function embeddedExchange(path: string, config: Config): Promise<StoreExchange & AsyncDisposable> {
-  const { openEmbeddedExchange } = await import('./store/embedded/exchange.ts')
-  const exchange = openEmbeddedExchange({ path, databaseName: config['database.name'] })
-  return Object.assign(exchange, { [Symbol.asyncDispose]: async () => {} })
-}
 
 /** A running installation: the database is open and its keys fit. */
 export interface App {
@@ -299,6 +193,3 @@ async function problemOf(part: string, check: () => Promise<void>): Promise<Reco
     return { [part]: error instanceof Error ? error.message : String(error) }
   }
 }
-
-/** Folder of the checkout or package. */
-export const programFolder = dirname(join(fileURLToPath(new URL('.', import.meta.url))))

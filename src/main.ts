@@ -68,7 +68,7 @@ async function main(words: string[]): Promise<number> {
 async function run(words: string[], out: Output): Promise<void> {
   const group = words[0]
   if (group === undefined || group === '--help' || group === 'help') return out.raw(await overview())
-  if (group === '--version') return out.raw(`certautopilot ${(await import('./app.ts')).appVersion}\n`)
+  if (group === '--version') return out.raw(`certautopilot ${(await import('./host.ts')).appVersion}\n`)
   const commands = await commandsOf(group)
   if (commands.length === 0)
     throw new AppError('usage', `there is no command "${group}"`, { hint: `the commands are: ${commandGroups.join(', ')}` })
@@ -97,7 +97,7 @@ async function overview(): Promise<string> {
 
 function contextOf(out: Output): Context {
   const openHost = async (identityFile?: string) =>
-    (await import('./app.ts')).openHost(environment, { identityFile, progress: (progress) => out.progress(progress) })
+    (await import('./host.ts')).openHost(environment, { identityFile, progress: (progress) => out.progress(progress) })
   return {
     out,
     signal: interruption.signal,

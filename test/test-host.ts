@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MongoClient } from 'mongodb'
-import { collections, openHost } from '../src/app.ts'
 import { SocketClient } from '../src/backup/host/socket-client.ts'
 import { type Paths, pathsIn } from '../src/config/paths.ts'
+import { collections, openHost } from '../src/host.ts'
 import type { Store } from '../src/store/store.ts'
 
 const mainScript = fileURLToPath(new URL('../src/main.ts', import.meta.url))

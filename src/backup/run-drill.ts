@@ -10,7 +10,7 @@ import { retireJobs } from '../jobs/retire-jobs.ts'
 import type { Store } from '../store/store.ts'
 import type { DrillReport, SignedDrillReport } from './drill-report.ts'
 import type { BackupParts, CapturedKeys, DrillGround, DrillServer } from './parts.ts'
-import { stageBundle } from './restore-backup.ts'
+import { stageBundle } from './stage-bundle.ts'
 
 export interface DrillInput {
   /** The newest good bundle if not given. */

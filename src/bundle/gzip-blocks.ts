@@ -45,7 +45,7 @@ class Lane {
   #previous: Promise<unknown> = Promise.resolve()
 
   constructor(level: number) {
-    this.#deflate = createDeflateRaw({ level, chunkSize: blockBytes })
+    this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: blockBytes })
     this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk))
   }
 
