@@ -31,6 +31,10 @@ class EnvelopeThread implements EnvelopeOpener {
     })
   }
 
+  get isIdle(): boolean {
+    return this.#inFlight <= 1
+  }
+
   async add(collection: string, fields: readonly string[], documents: Buffer): Promise<void> {
     await this.#until(() => this.#inFlight < maxInFlight)
     const copy = Uint8Array.from(documents)

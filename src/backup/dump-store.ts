@@ -34,21 +34,66 @@ export function dumpStore(input: DumpInput): AsyncGenerator<Buffer> {
   )
 }
 
-async function* blocksOf({ point, database, parts, opener, dump, signal }: DumpInput): AsyncGenerator<DocumentBlock> {
+async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
+  const { parts, opener, dump, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  for (const { name, type } of point.collections) {
-    if (type === 'view') continue
-    const fields = envelopes.get(name) ?? []
-    for await (const documents of point.read(name)) {
-      signal.throwIfAborted()
-      if (remembered.has(name)) dump.small.set(name, [...(dump.small.get(name) ?? []), ...decoded(documents)])
-      if (fields.length > 0) await opener.add(name, fields, documents)
-      bytesDone += documents.length
-      parts.progress({ phase: 'reading the database', bytesDone })
-      yield { database, collection: name, documents }
+  for await (const block of readAhead(interleaved(input, envelopes))) {
+    signal.throwIfAborted()
+    const { collection, documents } = block
+    const fields = envelopes.get(collection) ?? []
+    if (remembered.has(collection)) dump.small.set(collection, [...(dump.small.get(collection) ?? []), ...decoded(documents)])
+    if (fields.length > 0 && documents.length > 0) await opener.add(collection, fields, documents)
+    bytesDone += documents.length
+    parts.progress({ phase: 'reading the database', bytesDone })
+    yield block
+  }
+}
+
+/** Opening envelopes takes longer than reading them, so their collections are read only as fast, and the others in between. */
+async function* interleaved(
+  { point, database, opener }: DumpInput,
+  envelopes: ReadonlyMap<string, readonly string[]>,
+): AsyncGenerator<DocumentBlock> {
+  const names = point.collections.filter(({ type }) => type !== 'view').map(({ name }) => name)
+  const hasEnvelopes = (name: string) => (envelopes.get(name) ?? []).length > 0
+  const sealed = blocksOfCollections(point, database, names.filter(hasEnvelopes))
+  const plain = blocksOfCollections(
+    point,
+    database,
+    names.filter((name) => !hasEnvelopes(name)),
+  )
+  for (let isPlainDone = false; ; ) {
+    const source = isPlainDone || opener.isIdle ? sealed : plain
+    const { done, value } = await source.next()
+    if (!done) yield value
+    else if (source === plain) isPlainDone = true
+    else break
+  }
+  yield* plain
+}
+
+/** An empty block ends each collection. */
+async function* blocksOfCollections(point: Snapshot, database: string, names: readonly string[]): AsyncGenerator<DocumentBlock> {
+  for (const collection of names) {
+    for await (const documents of point.read(collection)) yield { database, collection, documents }
+    yield { database, collection, documents: Buffer.alloc(0) }
+  }
+}
+
+/** Asks for the next block before the present one is used, so that the database works while we do; still one read at a time. */
+async function* readAhead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = source.next()
+  try {
+    for (;;) {
+      const { done, value } = await next
+      if (done) return
+      next = source.next()
+      next.catch(() => {})
+      yield value
     }
-    yield { database, collection: name, documents: Buffer.alloc(0) }
+  } finally {
+    await source.return(undefined)
   }
 }
 

@@ -66,11 +66,7 @@ class MongoSnapshot implements Snapshot {
     return !(await this.#seesMarker(this.#session)) && (await this.#seesMarker(undefined))
   }
 
-  read(collection: string): AsyncGenerator<Buffer> {
-    return readAhead(this.#blocks(collection))
-  }
-
-  async *#blocks(collection: string): AsyncGenerator<Buffer> {
+  async *read(collection: string): AsyncGenerator<Buffer> {
     const cursor = this.#database.collection(collection).find({}, { session: this.#session, raw: true, batchSize: 1000 })
     let parts: Uint8Array[] = []
     let size = 0
@@ -119,22 +115,6 @@ class MongoSnapshot implements Snapshot {
   async #seesMarker(session: ClientSession | undefined): Promise<boolean> {
     const options = session === undefined ? { readConcern: 'majority' as const } : { session }
     return (await this.#markers().findOne({ _id: this.#marker }, options)) !== null
-  }
-}
-
-/** Asks for the next block before the present one is used, so that the server works while we do. */
-async function* readAhead(source: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
-  let next = source.next()
-  try {
-    for (;;) {
-      const { done, value } = await next
-      if (done) return
-      next = source.next()
-      next.catch(() => {})
-      yield value
-    }
-  } finally {
-    await source.return(undefined)
   }
 }
 
