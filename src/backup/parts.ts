@@ -78,6 +78,8 @@ export interface HostFiles {
   stageFiles(id: string, files: ReadonlyMap<string, Buffer>): Promise<void>
   swapFiles(id: string): Promise<void>
   swapFilesBack(id: string): Promise<void>
+  /** Removes what was kept for undoing this restore. */
+  forgetFiles(id: string): Promise<void>
   readJournal(): Promise<RestoreJournal | undefined>
   writeJournal(journal: RestoreJournal): Promise<void>
 }

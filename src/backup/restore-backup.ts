@@ -4,6 +4,7 @@ import { newId } from '../core/ids.ts'
 import { startNewEpoch } from '../epoch/epoch.ts'
 import { retireJobs } from '../jobs/retire-jobs.ts'
 import { buildRegistry } from '../kek/registry.ts'
+import type { StoreExchange } from '../store/staging.ts'
 import type { Store } from '../store/store.ts'
 import { createBackup } from './create-backup.ts'
 import type { BackupParts } from './parts.ts'
@@ -41,6 +42,7 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
   using _restoring = await parts.locks.hold('restore')
   using _stopped = await parts.locks.hold('serve')
   await resumeRestore(parts)
+  const before = await parts.host.readJournal()
   const id = newId()
   const clock = new StageClock()
   await using exchange = await parts.openExchange()
@@ -70,6 +72,7 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
     await resumeRestore(parts)
     clock.end('cut over')
     await checkLive(parts, id, certificates)
+    if (before !== undefined) await forgetRestore(parts, exchange, before.id)
     clock.end('check')
     return {
       id,
@@ -86,6 +89,12 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
     if ((await parts.host.readJournal())?.id !== id) await exchange.discard(id).catch(() => {})
     throw error
   }
+}
+
+/** Only the last restore can be undone; what was kept for the one before goes. */
+async function forgetRestore(parts: BackupParts, exchange: StoreExchange, id: string): Promise<void> {
+  await exchange.forget(id)
+  await parts.host.forgetFiles(id)
 }
 
 /** Finishes a cut-over that a crash interrupted. The service does this before it opens its database. */

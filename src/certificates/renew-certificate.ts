@@ -2,6 +2,7 @@ import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
+import { findAll } from '../store/store.ts'
 import { requireAuthority } from './authorities.ts'
 import type { Certificate } from './collections.ts'
 import { renewalTime } from './describe.ts'
@@ -29,13 +30,12 @@ export async function requestRenewal(parts: CertificateParts, request: Request, 
 
 /** Queues renewals of everything that is due. @returns how many */
 export async function requestDueRenewals(parts: CertificateParts, request: Request): Promise<number> {
-  const due = await parts.store.find<Certificate>('certificates', {
+  const due = {
     where: { next_renewal_at: { lte: parts.clock.now() } },
-    limit: 500,
     sort: { field: 'next_renewal_at', direction: 'asc' },
-  })
+  } as const
   let queued = 0
-  for (const certificate of due.items) {
+  for await (const certificate of findAll<Certificate>(parts.store, 'certificates', due)) {
     const dead = await parts.store.count('jobs', { subject: certificate._id, state: 'dead' })
     if (dead > 0 || certificate.status !== 'active') continue
     await requestRenewal(parts, request, certificate._id)

@@ -19,19 +19,26 @@ export interface SchedulerParts {
 
 const leadershipMs = 30_000
 const tickMs = 500
+const standbyMs = 5_000
 
 /** Runs what is due, in the one process that holds the lease, until `signal` aborts. */
 export async function runScheduler(parts: SchedulerParts, signal: AbortSignal): Promise<void> {
   const lastRuns = new Map<string, number>()
+  let extendAt = 0
   while (!signal.aborted) {
-    const isLeader = await holdLease(parts.store, 'scheduler', parts.owner, parts.clock.now(), leadershipMs).catch((error) => {
-      parts.log.warn({ error: messageOf(error) }, 'the scheduler could not take its lease')
-      return false
-    })
-    if (isLeader) await runDue(parts, lastRuns, signal)
-    await sleep(tickMs, signal)
+    const nowMs = parts.clock.now().getTime()
+    if (nowMs >= extendAt) extendAt = (await leads(parts)) ? nowMs + leadershipMs / 3 : 0
+    if (extendAt > 0) await runDue(parts, lastRuns, signal)
+    await sleep(extendAt > 0 ? tickMs : standbyMs, signal)
   }
   await dropLease(parts.store, 'scheduler', parts.owner).catch(() => {})
+}
+
+async function leads({ store, owner, clock, log }: SchedulerParts): Promise<boolean> {
+  return holdLease(store, 'scheduler', owner, clock.now(), leadershipMs).catch((error) => {
+    log.warn({ error: messageOf(error) }, 'the scheduler could not take its lease')
+    return false
+  })
 }
 
 async function runDue(parts: SchedulerParts, lastRuns: Map<string, number>, signal: AbortSignal): Promise<void> {

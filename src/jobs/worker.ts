@@ -58,28 +58,35 @@ const isRetryable = {
 
 const idleMs = 250
 
-/** Takes and runs jobs until `signal` aborts, then waits for the ones that run. */
+/** Takes and runs jobs, several at once, until `signal` aborts; then waits for the ones that run. */
 export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promise<void> {
-  await Promise.all(Array.from({ length: parts.concurrency }, () => runLane(parts, signal)))
-}
-
-async function runLane(parts: WorkerParts, signal: AbortSignal): Promise<void> {
+  const running = new Set<Promise<void>>()
   while (!signal.aborted) {
-    const worked = await runNext(parts, signal).catch((error) => {
+    if (running.size >= parts.concurrency) await Promise.race(running)
+    const job = await takeNext(parts).catch((error) => {
       parts.log.warn({ error: messageOf(error) }, 'the worker could not take a job')
-      return false
+      return undefined
     })
-    if (!worked) await sleep(idleMs, signal)
+    if (job === undefined) {
+      await sleep(idleMs, signal)
+      continue
+    }
+    const run = perform(parts, job, signal).finally(() => running.delete(run))
+    running.add(run)
   }
+  await Promise.all(running)
 }
 
 /** Runs one job if one is due. @returns whether there was one */
 export async function runNext(parts: WorkerParts, signal: AbortSignal): Promise<boolean> {
-  if (!(await parts.mayWork())) return false
-  const job = (await claim(parts, 'queued', 'run_at')) ?? (await claim(parts, 'running', 'lease_expires_at'))
-  if (job === undefined) return false
-  await perform(parts, job, signal)
-  return true
+  const job = await takeNext(parts)
+  if (job !== undefined) await perform(parts, job, signal)
+  return job !== undefined
+}
+
+async function takeNext(parts: WorkerParts): Promise<Job | undefined> {
+  if (!(await parts.mayWork())) return undefined
+  return (await claim(parts, 'queued', 'run_at')) ?? (await claim(parts, 'running', 'lease_expires_at'))
 }
 
 function claim({ store, clock, owner, leaseMs }: WorkerParts, state: string, dueField: 'run_at' | 'lease_expires_at') {
@@ -101,6 +108,8 @@ async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): P
     save({ ...job, steps: [...job.steps, { at: parts.clock.now(), text }], lease_expires_at: leaseEnd(parts) })
   const heartbeat = setInterval(() => void save({ ...job, lease_expires_at: leaseEnd(parts) }).catch(() => {}), parts.leaseMs / 3)
   try {
+    if (job.attempts > retryLadderMs.length + 1)
+      throw new AppError('verification-failed', 'every attempt so far ended with its worker')
     await step(`attempt ${job.attempts} on ${parts.owner}`)
     const handler = parts.handlers[job.kind]
     if (handler === undefined) throw new AppError('usage', `no handler for jobs of kind "${job.kind}"`)

@@ -76,6 +76,7 @@ for (const { engine, skip } of engines) {
     await host.ok('restore', 'undo')
     await host.start()
     assert.deepEqual(await inventory(host), present)
+    assert.match((await host.ok('status')).stdout, /safe mode {2}off/)
     const again = await host.cli('restore', 'undo')
     assert.equal(again.exitCode, 11)
     await host.stop()

@@ -95,7 +95,7 @@ class Host implements HostFiles {
       renameSync(join(staged, name), this.#paths[name])
       await chmod(this.#paths[name], name === 'tls' ? 0o700 : 0o600)
     }
-    await syncDirectory(this.#paths.home)
+    await this.#finishSwap()
   }
 
   async swapFilesBack(id: string): Promise<void> {
@@ -106,6 +106,16 @@ class Host implements HostFiles {
       moveOnce(this.#paths[name], join(undone, name))
       renameSync(join(previous, name), this.#paths[name])
     }
+    await this.#finishSwap()
+  }
+
+  async forgetFiles(id: string): Promise<void> {
+    await rm(join(this.#paths.restore, id), { recursive: true, force: true })
+  }
+
+  /** The database is another one on purpose, so what this host remembered of the one before does not count. */
+  async #finishSwap(): Promise<void> {
+    rmSync(this.#paths.anchor, { force: true })
     await syncDirectory(this.#paths.home)
   }
 
