@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readFile, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { AccessParts } from './access/access.ts'
@@ -77,7 +78,7 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
     certificates,
     auditSecret,
     anchor,
-    instance: `${config['server.instance_name'] || hostname()}-${process.pid}`,
+    instance: `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
     isDrill,
     mayAct: async () => isDrill || !(await store.get<Epoch>('epochs', 'state'))?.safe_mode,
     http: (log) => httpParts(app, log),

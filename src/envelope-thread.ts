@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { AppError, type ErrorCode } from './core/app-error.ts'
 import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
 
 const maxInFlight = 3
@@ -20,9 +21,10 @@ class EnvelopeThread implements EnvelopeOpener {
       workerData: { secretsContent: secretsContent.toString() },
       resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 },
     })
-    this.#worker.on('message', (message: 'done' | { tally: EnvelopeTally }) => {
+    this.#worker.on('message', (message: 'done' | { tally: EnvelopeTally } | { code: ErrorCode; text: string }) => {
       if (message === 'done') this.#inFlight--
-      else this.#tally = message.tally
+      else if ('tally' in message) this.#tally = message.tally
+      else this.#failure = new AppError(message.code, message.text)
       this.#wake?.()
     })
     this.#worker.on('error', (error: Error) => {
@@ -54,8 +56,9 @@ class EnvelopeThread implements EnvelopeOpener {
 
   /** One caller waits at a time: blocks of a stream come one after the other. */
   async #until(isTrue: () => boolean): Promise<void> {
-    while (!isTrue()) {
+    for (;;) {
       if (this.#failure !== undefined) throw this.#failure
+      if (isTrue()) return
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })

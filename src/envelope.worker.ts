@@ -17,6 +17,12 @@ parentPort?.on('message', (message: Message) => {
     return
   }
   const { buffer, byteOffset, byteLength } = message.documents
-  tallyEnvelopes(provider, tally, { ...message, documents: Buffer.from(buffer, byteOffset, byteLength) })
-  parentPort?.postMessage('done')
+  try {
+    tallyEnvelopes(provider, tally, { ...message, documents: Buffer.from(buffer, byteOffset, byteLength) })
+    parentPort?.postMessage('done')
+  } catch (error) {
+    // An error loses its class on the way to the other thread, so it travels as what it says.
+    const { code = 'failed', message: text } = error as { code?: string; message: string }
+    parentPort?.postMessage({ code, text })
+  }
 })

@@ -8,7 +8,7 @@ import { openHostLocks } from './backup/host/locks.ts'
 import type { BackupParts, CapturedKeys, Progress } from './backup/parts.ts'
 import { certificateCollections } from './certificates/collections.ts'
 import { parseEnvFile } from './config/env-file.ts'
-import { type Loaded, loadConfig, readSecretValues } from './config/load-config.ts'
+import { environmentSecrets, type Loaded, loadConfig } from './config/load-config.ts'
 import type { Config } from './config/schema.ts'
 import { requiredSecret, secretsFrom } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
@@ -58,7 +58,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     config,
     collections,
     catalogue: openCatalogue(paths.backups),
-    secretStore: openEnvFileSecretStore(paths.secrets, readSecretValues(paths.secrets, environment)),
+    secretStore: openEnvFileSecretStore(paths.secrets, environmentSecrets(environment)),
     keysIn,
     openEnvelopes: async (content) => {
       const { startEnvelopeThread } = await import('./envelope-thread.ts')

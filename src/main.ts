@@ -105,6 +105,8 @@ function contextOf(out: Output): Context {
     isInteractive: process.stdin.isTTY === true,
     host: (options) => openHost(options?.identityFile),
     async withStore(host, use) {
+      const { refuseUnfinishedRestore } = await import('./backup/restore-backup.ts')
+      await refuseUnfinishedRestore(host.backup)
       const store = await host.backup.openStore()
       try {
         await store.prepare(host.backup.collections)

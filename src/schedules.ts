@@ -18,7 +18,7 @@ export function schedulesOf(app: App): Schedule[] {
       name: 'queue due renewals',
       everyMs: config['scheduler.interval_seconds'] * secondMs,
       async run() {
-        if (await app.mayAct()) await requestDueRenewals(app.certificates, { actor: systemActor })
+        if (!app.isDrill && (await app.mayAct())) await requestDueRenewals(app.certificates, { actor: systemActor })
       },
     },
     { name: 'remove what has expired', everyMs: minuteMs, run: () => store.removeExpired(clock.now()) },

@@ -7,7 +7,7 @@ import { type App, type Log, openApp } from './app.ts'
 import { resumeRestore } from './backup/restore-backup.ts'
 import { AppError, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import { sleep } from './core/clock.ts'
-import type { Host } from './host.ts'
+import { type Host, openHost } from './host.ts'
 import { createHttpServer } from './http/server.ts'
 import { jobHandlers } from './job-handlers.ts'
 import { runScheduler } from './jobs/scheduler.ts'
@@ -29,13 +29,13 @@ const heartbeatLeaseMs = 30_000
 const portTries = 50
 
 /** Runs the service (API, worker, scheduler) until `signal` aborts. @throws AppError `locked` · what `openApp` throws */
-export async function serve(host: Host, options: ServeOptions, signal: AbortSignal): Promise<void> {
+export async function serve(given: Host, options: ServeOptions, signal: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const isDrill = options.profile === 'drill'
   if (isDrill) refuseConnections()
-  const lock = await host.backup.locks.hold('serve')
+  const lock = await given.backup.locks.hold('serve')
   stack.defer(() => lock[Symbol.dispose]())
-  await resumeRestore(host.backup)
+  const host = (await resumeRestore(given.backup)) ? openHost(given.environment) : given
   const app = await openApp(host, stack, { isDrill })
   for (const warning of host.warnings) options.log.warn({}, warning)
   await offerSetup(app)

@@ -9,6 +9,7 @@ import { newSigningKey, signerOf } from './bundle/manifest.ts'
 import { formatEnvFile, parseEnvFile } from './config/env-file.ts'
 import type { Paths } from './config/paths.ts'
 import { installationIdName, kekPrefix, secretNames } from './config/secrets.ts'
+import { AppError } from './core/app-error.ts'
 import { Secret } from './core/secret.ts'
 
 export interface HomeReport {
@@ -23,6 +24,11 @@ export async function setUpHome(
   settings: { databaseUri?: string | undefined; port?: number | undefined } = {},
 ): Promise<HomeReport> {
   const report: HomeReport = { made: [], kept: [] }
+  if (existsSync(paths.recoveryKit) && !existsSync(paths.config)) {
+    throw new AppError('exists', `"${paths.recoveryKit}" is a recovery kit already, and there is no "${paths.config}"`, {
+      hint: 'to restore, run "restore apply BUNDLE --identity KIT"; to start afresh, move the kit to a safe place first',
+    })
+  }
   await mkdir(paths.home, { recursive: true, mode: 0o700 })
   await chmod(paths.home, 0o700)
   const secrets = await completeSecrets(paths.secrets, settings.databaseUri, report)

@@ -34,10 +34,9 @@ export interface ApiKey extends StoredDocument {
   revoked_at: Date | null
 }
 
-/** Failed logins of one account from one address; `_id` is a digest of both. */
+/** Login attempts without success of one account from one address; `_id` is a digest of both. */
 export interface LoginThrottle extends StoredDocument {
   failures: number
-  blocked_until: Date
   expires_at: Date
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { audited } from '../audit/audit.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
 import { dayMs, minuteMs } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
 import { equalsInConstantTime, Secret } from '../core/secret.ts'
@@ -34,13 +34,12 @@ export async function logIn(
 ): Promise<SessionTokens> {
   const email = input.email.trim().toLowerCase()
   const throttleId = createHash('sha256').update(`${email}\0${input.address}`).digest('hex')
-  await refuseThrottled(parts, throttleId)
+  await countAttempt(parts, throttleId)
   const { items } = await parts.store.find<User>('users', { where: { email } })
   const user = items[0]
   decoyHash ??= hashPassword(new Secret(newToken()))
   const isRight = await isPassword(input.password, user?.password_hash ?? (await decoyHash))
   if (user === undefined || !isRight || user.is_drill !== parts.isDrill) {
-    await countFailure(parts, throttleId)
     throw new AppError('unauthenticated', 'e-mail address or password is wrong')
   }
   await parts.store.commit([{ remove: 'login_throttle', id: throttleId }]).catch(() => {})
@@ -122,24 +121,30 @@ async function startSession(parts: AccessParts, user: User): Promise<SessionToke
   return tokens
 }
 
-async function refuseThrottled(parts: AccessParts, id: string): Promise<void> {
-  const throttle = await parts.store.get<LoginThrottle>('login_throttle', id)
-  if (throttle === undefined || throttle.blocked_until <= parts.clock.now()) return
-  throw new AppError('throttled', 'too many failed logins', { hint: `try again after ${throttle.blocked_until.toISOString()}` })
-}
-
-async function countFailure(parts: AccessParts, id: string): Promise<void> {
+/** Counts before the password is checked, so that guesses sent at once do not all slip through. A success takes the count away. */
+async function countAttempt(parts: AccessParts, id: string, triesLeft = 10): Promise<void> {
   const now = parts.clock.now()
   const before = await parts.store.get<LoginThrottle>('login_throttle', id)
   const isFresh = before !== undefined && before.expires_at > now
-  const failures = (isFresh ? before.failures : 0) + 1
-  const blocked_until = new Date(failures >= maxFailures ? now.getTime() + blockMs : 0)
-  const document: LoginThrottle = { _id: id, failures, blocked_until, expires_at: new Date(now.getTime() + blockMs) }
+  if (isFresh && before.failures >= maxFailures) {
+    throw new AppError('throttled', 'too many failed logins', { hint: `try again after ${before.expires_at.toISOString()}` })
+  }
+  const document: LoginThrottle = {
+    _id: id,
+    failures: (isFresh ? before.failures : 0) + 1,
+    expires_at: new Date(now.getTime() + blockMs),
+  }
   const change =
     before === undefined
       ? { insert: 'login_throttle', document }
       : { replace: 'login_throttle', document, expect: { failures: before.failures } }
-  await parts.store.commit([change]).catch(() => countFailure(parts, id))
+  try {
+    await parts.store.commit([change])
+  } catch (error) {
+    const isRace = isAppError(error, 'conflict') || isAppError(error, 'exists')
+    if (!isRace || triesLeft === 0) throw error
+    await countAttempt(parts, id, triesLeft - 1)
+  }
 }
 
 function notLoggedIn(): AppError {

@@ -4,7 +4,7 @@ import type { Secret } from '../core/secret.ts'
 import type { AccessParts } from './access.ts'
 import type { Session, User } from './collections.ts'
 import { checkPassword, hashPassword } from './password.ts'
-import { type Caller, type Role, requireGrantable } from './roles.ts'
+import { type Caller, type Role, requireGrantable, requireRole } from './roles.ts'
 import { newUser } from './setup.ts'
 
 /** @throws AppError `forbidden` · `exists` · `usage` */
@@ -44,7 +44,10 @@ export async function removeUser(parts: AccessParts, caller: Caller, id: string)
 /** Sets a new password and ends the user's sessions. @throws AppError `not-found` · `forbidden` · `usage` */
 export async function setPassword(parts: AccessParts, caller: Caller, id: string, password: Secret): Promise<void> {
   const user = await requireUser(parts, id)
-  if (caller.actor.id !== id) requireGrantable(caller, user.role)
+  if (caller.actor.id !== id) {
+    requireRole(caller, 'admin')
+    requireGrantable(caller, user.role)
+  }
   checkPassword(password)
   const changed: User = { ...user, password_hash: await hashPassword(password) }
   await parts.store.commit([

@@ -45,7 +45,7 @@ export async function* writeArchive(
 
 function encodePrelude(prelude: Prelude): Buffer {
   const header = buildDocument([
-    ['concurrent_collections', rawInt32(1)],
+    ['concurrent_collections', rawInt32(2)],
     ['version', rawString(formatVersion)],
     ['server_version', rawString(prelude.serverVersion)],
     ['tool_version', rawString(prelude.toolVersion)],

@@ -16,11 +16,12 @@ export interface AuditVerification {
  * @throws AppError `verification-failed` naming the first broken link · `nothing-verified` there is no entry
  */
 export async function verifyAudit(store: Store, secret: Secret): Promise<AuditVerification> {
+  const head = await readAuditHead(store)
   const unlinked = await store.count('audit_logs', { seq: 0 })
   const sort = { field: 'seq', direction: 'asc' } as const
   let seq = 0
   let hmac = chainStart
-  for await (const entry of findAll<AuditEntry>(store, 'audit_logs', { where: { seq: { gt: 0 } }, sort })) {
+  for await (const entry of findAll<AuditEntry>(store, 'audit_logs', { where: { seq: { gt: 0, lte: head.seq } }, sort })) {
     if (entry.seq !== seq + 1) throw broken(seq + 1, `entry ${entry.seq} follows ${seq}`)
     if (entry.prev_hmac !== hmac) throw broken(entry.seq, `entry "${entry._id}" does not continue the one before`)
     if (!equalsInConstantTime(linkHmac(secret, entry), entry.hmac))
@@ -28,7 +29,6 @@ export async function verifyAudit(store: Store, secret: Secret): Promise<AuditVe
     seq = entry.seq
     hmac = entry.hmac
   }
-  const head = await readAuditHead(store)
   if (head.seq !== seq || head.hmac !== hmac)
     throw broken(seq, `the chain ends at ${seq}, but its head is ${head.seq}: entries at the end were removed`)
   if (seq === 0)

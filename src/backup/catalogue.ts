@@ -13,6 +13,9 @@ export type VerifyLevel = 'quick' | 'full'
 export interface BundleState {
   verified_at?: string
   verified_level?: VerifyLevel
+  /** When it last failed a verification, and why; gone after a success. */
+  failed_at?: string | undefined
+  failure?: string | undefined
   /** When the recovery identity last opened it. */
   recovery_proven_at?: string
 }

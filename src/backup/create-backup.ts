@@ -1,6 +1,7 @@
 import { sealStream } from '../bundle/age-stream.ts'
 import { gzipBlocks } from '../bundle/gzip-blocks.ts'
 import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
+import { whyUnreadable } from '../bundle/read-bundle.ts'
 import { type Member, writeBundle } from '../bundle/write-bundle.ts'
 import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
@@ -69,7 +70,13 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
 }
 
 async function captureMembers(parts: BackupParts): Promise<Member[]> {
-  return [{ name: 'secrets.env', content: await parts.secretStore.capture() }, ...(await parts.host.members())]
+  const members = [{ name: 'secrets.env', content: await parts.secretStore.capture() }, ...(await parts.host.members())]
+  const problem = whyUnreadable(members)
+  if (problem !== undefined)
+    throw new AppError('preflight', `a bundle with these files could not be read back: ${problem}`, {
+      hint: 'look into the folder tls/ of this installation',
+    })
+  return members
 }
 
 function secretsOf(members: Member[]): Buffer {

@@ -91,4 +91,6 @@ export interface RestoreJournal {
   phase: 'cutting-over' | 'live' | 'undoing' | 'undone'
   safety_bundle: string
   started_at: string
+  /** Which database it is about: a shell with other settings must not finish it. */
+  database: string
 }

@@ -26,7 +26,8 @@ export function parseIdentities(text: string, source: string): Secret[] {
 /** @throws AppError `config` naming the recipient */
 export function checkRecipient(recipient: string): void {
   if (!/^age1[02-9ac-hj-np-z0-9]{20,}$/.test(recipient)) {
-    throw new AppError('config', `"${recipient}" is not an age recipient`, {
+    const shown = recipient.startsWith('AGE-SECRET-KEY') ? 'AGE-SECRET-KEY-...' : recipient
+    throw new AppError('config', `"${shown}" is not an age recipient`, {
       hint: 'a recipient starts with age1; the identity (AGE-SECRET-KEY-1...) is secret and does not belong here',
     })
   }

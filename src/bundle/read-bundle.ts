@@ -12,6 +12,7 @@ import { archiveName, type Manifest, manifestName, parseManifest, type SignedMan
 
 /** Small members are held in memory; a larger one is no part of a bundle of ours. */
 const maxMemberBytes = 16 * 1024 * 1024
+const maxMembersBytes = 64 * 1024 * 1024
 const maxMembers = 1000
 /** Beyond this much, an archive may not unpack to more than a hundred times its size: certificates compress by two. */
 const freeBytes = 256 * 1024 * 1024
@@ -102,6 +103,7 @@ async function readTar(
 ): Promise<Map<string, { bytes: number; sha256: string }>> {
   const digests = new Map<string, { bytes: number; sha256: string }>()
   const tar = extract()
+  let held = 0
   const feeding = pipeline(source, tar).catch(() => {})
   try {
     for await (const entry of tar) {
@@ -113,7 +115,12 @@ async function readTar(
       if (name === archiveName) {
         await useArchive(bytes)
         for await (const _rest of bytes);
-      } else contents.files.set(name, await whole(bytes, entry.header))
+      } else {
+        contents.files.set(name, await whole(bytes, entry.header))
+        held += entry.header.size ?? 0
+        if (held > maxMembersBytes)
+          throw new AppError('corrupt', `the small members of the bundle are larger than ${maxMembersBytes} bytes`)
+      }
     }
   } catch (error) {
     if (isAppError(error)) throw error
@@ -133,11 +140,24 @@ function checkedName(header: Header, known: ReadonlyMap<string, unknown>): strin
   const { name, type } = header
   if (type !== 'file')
     throw new AppError('corrupt', `the bundle holds "${name}", which is a ${type}: only plain files are accepted`)
-  const isPlain =
-    /^[^/\\\0]/.test(name) && !name.split('/').some((part) => part === '..' || part === '.' || part === '') && !/[\\\0]/.test(name)
-  if (!isPlain) throw new AppError('corrupt', `the bundle holds "${name}", which would leave its folder`)
+  if (!isPlainName(name)) throw new AppError('corrupt', `the bundle holds "${name}", which would leave its folder`)
   if (known.has(name)) throw new AppError('corrupt', `the bundle holds "${name}" twice`)
   return name
+}
+
+function isPlainName(name: string): boolean {
+  return !/[\\\0]/.test(name) && !name.split('/').some((part) => part === '..' || part === '.' || part === '')
+}
+
+/** Why these members would be refused when they are read; undefined when they would not. */
+export function whyUnreadable(members: readonly { name: string; content: Buffer }[]): string | undefined {
+  const odd = members.find(({ name }) => !isPlainName(name))
+  if (odd !== undefined) return `"${odd.name}" is no plain name`
+  const large = members.find(({ content }) => content.length > maxMemberBytes)
+  if (large !== undefined) return `"${large.name}" is larger than ${maxMemberBytes} bytes`
+  if (members.length > maxMembers - 2) return `${members.length} files are more than ${maxMembers - 2}`
+  const total = members.reduce((sum, { content }) => sum + content.length, 0)
+  return total > maxMembersBytes ? `${total} bytes of files are more than ${maxMembersBytes}` : undefined
 }
 
 async function whole(bytes: AsyncIterable<Buffer>, header: Header): Promise<Buffer> {

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Pack, pack } from 'tar-stream'
+import { AppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
+import { sha256Of } from './digest.ts'
 import { archiveName, type Manifest, manifestName, type SignedManifest, signValue } from './manifest.ts'
 
 /** A small file of a bundle, whole. */
@@ -43,7 +45,12 @@ async function fill(
 ): Promise<void> {
   for (const { name, content } of input.members) await addMember(tar, name, content)
   const entry = tar.entry({ name: archiveName, size: input.archive.bytes, mode: 0o600 })
-  await pipeline(input.archive.read(), entry)
+  const spooled = sha256Of(input.archive.read())
+  await pipeline(spooled.bytes, entry)
+  if (spooled.value() !== input.archive.sha256)
+    throw new AppError('failed', 'the archive read back from its spool is not what was written', {
+      hint: 'the disk is full or faulty',
+    })
   await addMember(tar, manifestName, Buffer.from(`${JSON.stringify(signed, null, 2)}\n`))
   tar.finalize()
 }

@@ -75,7 +75,7 @@ export async function currentCrl(parts: CertificateParts, caId: string): Promise
   const { issuer } = await openIssuer({ ...parts, substituteCaId: undefined }, authority)
   const now = parts.clock.now()
   const revoked = await Array.fromAsync(
-    findAll<IssuedSerial>(parts.store, 'issued_serials', { where: { ca_id: caId, revoked_at: { gt: new Date(0) } } }),
+    findAll<IssuedSerial>(parts.store, 'issued_serials', { where: { ca_id: authority._id, revoked_at: { gt: new Date(0) } } }),
   )
   const valid = revoked.filter((issued) => issued.not_after > now)
   return issuer.crl(

@@ -58,6 +58,18 @@ function sansOf(certificate: X509Certificate): string[] {
 
 /** Splits PEM text into certificates. Throws what the parser throws. */
 export function parseCertificates(pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN (?:TRUSTED )?CERTIFICATE-----[\s\S]+?-----END (?:TRUSTED )?CERTIFICATE-----/g) ?? []
-  return blocks.map((block) => new X509Certificate(block))
+  return [...pemBlocks(pem, /^(TRUSTED )?CERTIFICATE$/)].map((block) => new X509Certificate(block))
+}
+
+/** The blocks of PEM text (RFC 7468) whose label matches, in one pass. */
+export function* pemBlocks(text: string, label: RegExp): Generator<string> {
+  const begin = '-----BEGIN '
+  for (let start = text.indexOf(begin); start >= 0; start = text.indexOf(begin, start + 1)) {
+    const labelEnd = text.indexOf('-----', start + begin.length)
+    if (labelEnd < 0) return
+    const name = text.slice(start + begin.length, Math.min(labelEnd, start + 100))
+    const end = label.test(name) ? text.indexOf('-----END ', labelEnd) : -1
+    const isWhole = end >= 0 && text.startsWith(`-----END ${name}-----`, end)
+    if (isWhole) yield text.slice(start, end + `-----END ${name}-----`.length)
+  }
 }

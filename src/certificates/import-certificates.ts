@@ -6,7 +6,7 @@ import { newId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Change } from '../store/store.ts'
 import type { Certificate } from './collections.ts'
-import { describeCertificate, neverRenewed, parseCertificates } from './describe.ts'
+import { describeCertificate, neverRenewed, parseCertificates, pemBlocks } from './describe.ts'
 import { sealedKey } from './keys.ts'
 import type { CertificateParts, Request } from './parts.ts'
 import { requireProject } from './projects.ts'
@@ -46,7 +46,7 @@ export function readPem(pem: string, source: string): Import[] {
       hint: 'it starts with -----BEGIN CERTIFICATE-----; for PKCS#12 give a .p12 or .pfx file',
     })
   }
-  const keyPem = pem.match(/-----BEGIN ([A-Z ]*)PRIVATE KEY-----[\s\S]+?-----END \1PRIVATE KEY-----/)?.[0]
+  const [keyPem] = pemBlocks(pem, /^([A-Z]+ )?PRIVATE KEY$/)
   if (keyPem !== undefined)
     return [
       withKey(

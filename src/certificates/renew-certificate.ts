@@ -5,7 +5,7 @@ import type { JobRun } from '../jobs/worker.ts'
 import { findAll } from '../store/store.ts'
 import { requireAuthority } from './authorities.ts'
 import type { Certificate } from './collections.ts'
-import { renewalTime } from './describe.ts'
+import { neverRenewed, renewalTime } from './describe.ts'
 import { publicKeyOf, signFor } from './issue-certificate.ts'
 import { keyTypeName, newPrivateKey, sealedKey } from './keys.ts'
 import { requireCertificate } from './list-certificates.ts'
@@ -36,12 +36,17 @@ export async function requestDueRenewals(parts: CertificateParts, request: Reque
   } as const
   let queued = 0
   for await (const certificate of findAll<Certificate>(parts.store, 'certificates', due)) {
-    const dead = await parts.store.count('jobs', { subject: certificate._id, state: 'dead' })
-    if (dead > 0 || certificate.status !== 'active') continue
+    if (certificate.status !== 'active' || (await hasStalled(parts, certificate))) continue
     await requestRenewal(parts, request, certificate._id)
     queued++
   }
   return queued
+}
+
+/** The renewal that is due now was tried to its end, and waits for a person. */
+async function hasStalled({ store }: CertificateParts, certificate: Certificate): Promise<boolean> {
+  const { items } = await store.find<Job>('jobs', { where: { subject: certificate._id, state: 'dead' }, limit: 500 })
+  return items.some((job) => job.kind === renewalJobKind && job.created_at >= certificate.next_renewal_at)
 }
 
 /** Renews one certificate with a new key: the handler of `certificate.renew`. */
@@ -63,7 +68,9 @@ export async function renewCertificate(parts: CertificateParts, { job, step }: J
     chain_pem: signed.chainPem,
     key_id: sealed.id,
     previous_key_id: certificate.key_id,
-    next_renewal_at: renewalTime(description.not_before, description.not_after, parts.renewBeforeDays),
+    next_renewal_at: certificate.auto_renew
+      ? renewalTime(description.not_before, description.not_after, parts.renewBeforeDays)
+      : neverRenewed,
   }
   await step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
   await parts.store.commit([

@@ -1,9 +1,11 @@
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { countsOf } from '../backup/catalogue.ts'
 import { createBackup } from '../backup/create-backup.ts'
+import type { BackupParts } from '../backup/parts.ts'
 import { verifyBackup } from '../backup/verify-backup.ts'
+import { recipientOf } from '../bundle/age-keys.ts'
 import type { Manifest } from '../bundle/manifest.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Command, identityOption, operand } from './command.ts'
 import { table } from './output.ts'
@@ -100,14 +102,22 @@ export const commands: Command[] = [
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
       const bundle = args.positionals[0] ?? (await newest(await backup.catalogue.list()))
-      const result = await verifyBackup(backup, {
+      const input = {
         bundle,
         level,
         identities: await backup.host.identities(),
         acceptForeign: args.flag('accept-foreign'),
+      } as const
+      const isListed = !bundle.includes('/')
+      const result = await verifyBackup(backup, input).catch(async (error) => {
+        if (isListed && isBadBundle(error))
+          await backup.catalogue.addState(bundle, { failed_at: new Date().toISOString(), failure: messageOf(error) })
+        throw error
       })
-      if (!bundle.includes('/'))
-        await backup.catalogue.addState(result.name, { verified_at: new Date().toISOString(), verified_level: level })
+      if (isListed) {
+        const success = level === 'full' ? ({ verified_at: new Date().toISOString(), verified_level: level } as const) : {}
+        await backup.catalogue.addState(result.name, { ...success, failed_at: undefined, failure: undefined })
+      }
       const { manifest } = result.signed
       context.out.summary(
         {
@@ -137,6 +147,7 @@ export const commands: Command[] = [
       const identityFile = args.text('identity')
       if (identityFile === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
       const { backup } = await context.host({ identityFile })
+      await requireRecoveryIdentity(backup, identityFile)
       const bundle = await newest(await backup.catalogue.list())
       const result = await verifyBackup(backup, {
         bundle,
@@ -144,6 +155,7 @@ export const commands: Command[] = [
         identities: await backup.host.identities(),
         acceptForeign: false,
       })
+      if (!result.isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
       const now = new Date().toISOString()
       await backup.catalogue.addState(bundle, { verified_at: now, verified_level: 'full', recovery_proven_at: now })
       context.out.summary({ bundle, envelopes: result.envelopes }, [
@@ -153,8 +165,28 @@ export const commands: Command[] = [
   },
 ]
 
+/** The bundle itself is at fault, not the identity or the command. */
+function isBadBundle(error: unknown): boolean {
+  return (
+    isAppError(error) &&
+    ['verification-failed', 'nothing-verified', 'keys-do-not-fit', 'corrupt'].some(
+      (code) => error.code === code || error.code.startsWith('archive-'),
+    )
+  )
+}
+
+/** Proves something only if the bundle is sealed, and the identity is a person's and not the host's own. */
+async function requireRecoveryIdentity(backup: BackupParts, identityFile: string): Promise<void> {
+  const people = backup.config['backup.recipients']
+  const recipients = await Promise.all((await backup.host.identities()).map(recipientOf))
+  if (recipients.some((recipient) => people.includes(recipient))) return
+  throw new AppError('wrong-identity', `"${identityFile}" holds none of the identities that bundles are sealed to for people`, {
+    hint: 'backup.recipients in config.yaml lists their recipients; the recovery kit holds the identity',
+  })
+}
+
 async function newest(entries: CatalogueEntry[]): Promise<string> {
-  const entry = entries.find((candidate) => !candidate.isDamaged)
+  const entry = entries.find((candidate) => !candidate.isDamaged && candidate.state.failed_at === undefined)
   if (entry === undefined) throw new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
   return entry.name
 }
@@ -173,6 +205,7 @@ function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): obj
 
 function stateOf({ isDamaged, sidecar, state }: CatalogueEntry): string {
   if (isDamaged) return 'damaged: counts for nothing'
+  if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
   if (sidecar === undefined) return 'without manifest: run "backup verify"'
   const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '
   const recovery =

@@ -82,7 +82,7 @@ export const commands: Command[] = [
         ...result.warnings.map((warning) => `warning    ${warning}`),
         `restored   ${result.bundle}: ${plural(result.certificates, 'certificate')}, ${plural(result.documents, 'document')}`,
         `opened     ${result.envelopes.opened} of ${plural(result.envelopes.total, 'envelope')}`,
-        `saved      ${result.safetyBundle === '' ? 'nothing was there to save' : result.safetyBundle}; "restore undo" goes back`,
+        `saved      ${result.safetyBundle === '' ? 'no bundle of the present' : result.safetyBundle}; "restore undo" goes back`,
         `took       ${stages}`,
         `now        epoch ${result.epoch}, safe mode: start the service, look around, then run "certautopilot restore release"`,
       ])
@@ -93,9 +93,11 @@ export const commands: Command[] = [
     summary: 'put back what was there before the last restore',
     examples: ['restore undo'],
     async run(context) {
-      const bundle = await undoRestore((await context.host()).backup)
-      context.out.summary({ undone: bundle }, [
-        `the restore of "${bundle}" is undone: database, secrets and configuration are those of before`,
+      const result = await undoRestore((await context.host()).backup, context.signal)
+      context.out.summary(result, [
+        ...result.warnings.map((warning) => `warning    ${warning}`),
+        `undone     the restore of "${result.bundle}": database, secrets and configuration are those of before`,
+        ...(result.safetyBundle === '' ? [] : [`saved      what was undone, as ${result.safetyBundle}`]),
       ])
     },
   },

@@ -80,13 +80,17 @@ function readConfigFile(path: string): [string, unknown][] {
   return content === undefined ? [] : parseConfigText(content, path)
 }
 
+/** The secrets that the environment itself holds. */
+export function environmentSecrets(environment: NodeJS.ProcessEnv): Map<string, string> {
+  const found = Object.entries(environment).filter(([name, value]) => isSecretName(name) && value !== undefined)
+  return new Map(found as [string, string][])
+}
+
 /** `secrets.env` and, over it, what the environment says. */
-export function readSecretValues(path: string, environment: NodeJS.ProcessEnv): Map<string, string> {
+function readSecretValues(path: string, environment: NodeJS.ProcessEnv): Map<string, string> {
   const content = readOptional(path)
   const values = content === undefined ? new Map<string, string>() : parseEnvFile(content, path)
-  for (const [name, value] of Object.entries(environment)) {
-    if (isSecretName(name) && value !== undefined) values.set(name, value)
-  }
+  for (const [name, value] of environmentSecrets(environment)) values.set(name, value)
   return values
 }
 

@@ -55,12 +55,14 @@ async function measureJobs({ store }: HttpParts): Promise<void> {
 }
 
 async function measureBackups(parts: HttpParts): Promise<void> {
-  const good = (await parts.backups()).filter((entry) => !entry.isDamaged && entry.sidecar !== undefined)
+  const good = (await parts.backups()).filter(
+    (entry) => !entry.isDamaged && entry.sidecar !== undefined && entry.state.failed_at === undefined,
+  )
   const seconds = (text: string | undefined) => (text === undefined ? 0 : Date.parse(text) / 1000)
   const newest = seconds(good[0]?.sidecar?.manifest.created_at)
   lastBackup.set(newest)
   lastVerified.set(Math.max(0, ...good.map((entry) => seconds(entry.state.verified_at))))
-  rpo.set(newest === 0 ? 0 : parts.clock.now().getTime() / 1000 - newest)
+  rpo.set(newest === 0 ? Number.POSITIVE_INFINITY : parts.clock.now().getTime() / 1000 - newest)
   kekRequired.reset()
   for (const entry of good) {
     for (const { version, envelopes } of entry.sidecar?.manifest.kek.versions ?? [])

@@ -81,7 +81,7 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
         setSession: (tokens: SessionTokens | undefined) =>
           void reply.header(
             'set-cookie',
-            tokens === undefined ? clearedCookies() : sessionCookies(tokens, request.protocol === 'https'),
+            tokens === undefined ? clearedCookies() : sessionCookies(tokens, parts.certificates.publicUrl.startsWith('https:')),
           ),
       } as never)
       return send(reply, route, result)

@@ -1,5 +1,6 @@
 import { AppError, type ErrorCode, isAppError, messageOf } from '../core/app-error.ts'
 import { type Clock, sleep } from '../core/clock.ts'
+import { newId } from '../core/ids.ts'
 import type { Store } from '../store/store.ts'
 import { type Job, retryLadderMs } from './job.ts'
 
@@ -62,7 +63,10 @@ const idleMs = 250
 export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promise<void> {
   const running = new Set<Promise<void>>()
   while (!signal.aborted) {
-    if (running.size >= parts.concurrency) await Promise.race(running)
+    if (running.size >= parts.concurrency) {
+      await Promise.race(running)
+      continue
+    }
     const job = await takeNext(parts).catch((error) => {
       parts.log.warn({ error: messageOf(error) }, 'the worker could not take a job')
       return undefined
@@ -94,14 +98,14 @@ function claim({ store, clock, owner, leaseMs }: WorkerParts, state: string, due
   return store.claim<Job>(
     'jobs',
     { where: { state, [dueField]: { lte: now } }, sort: { field: dueField, direction: 'asc' } },
-    { state: 'running', lease_owner: owner, lease_expires_at: new Date(now.getTime() + leaseMs) },
+    { state: 'running', lease_owner: `${owner} ${newId()}`, lease_expires_at: new Date(now.getTime() + leaseMs) },
   )
 }
 
 async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): Promise<void> {
   let job: Job = { ...claimed, attempts: claimed.attempts + 1 }
   const save = async (next: Job) => {
-    await parts.store.commit([{ replace: 'jobs', document: next, expect: { lease_owner: parts.owner, state: 'running' } }])
+    await parts.store.commit([{ replace: 'jobs', document: next, expect: { lease_owner: claimed.lease_owner, state: 'running' } }])
     job = next
   }
   const step = (text: string) =>

@@ -44,7 +44,7 @@ export function tallyEnvelopes(
   block: { collection: string; fields: readonly string[]; documents: Buffer },
 ): void {
   for (const bytes of splitDocuments(block.documents)) {
-    const id = recordIdOf(bytes)
+    const id = recordIdOf(bytes) ?? '(unreadable)'
     for (const field of block.fields) tallyField(provider, tally, { collection: block.collection, recordId: id, field }, bytes)
   }
 }
@@ -79,7 +79,11 @@ function count(tally: EnvelopeTally, version: number, opened: 0 | 1): void {
   counts.opened += opened
 }
 
-function recordIdOf(bytes: Buffer): string {
-  const id = findElement(bytes, '_id')
-  return id?.type === bsonType.string ? stringValue(bytes, id) : ''
+function recordIdOf(bytes: Buffer): string | undefined {
+  try {
+    const id = findElement(bytes, '_id')
+    return id?.type === bsonType.string ? stringValue(bytes, id) : ''
+  } catch {
+    return undefined
+  }
 }

@@ -22,10 +22,12 @@ export interface StoreExchange {
    * it goes on where it was.
    */
   cutOver(id: string): Promise<void>
-  /** Makes the previous copy of this id live again. @throws AppError `not-found` it is not there any more */
+  /** Whether the previous copy of this id is there. */
+  canGoBack(id: string): Promise<boolean>
+  /** Makes the previous copy of this id live again; may be called again after a crash. @throws AppError `not-found` it is not there any more */
   goBack(id: string): Promise<void>
   /** Removes the staged copy of this id, if there is one. */
   discard(id: string): Promise<void>
-  /** Removes the previous copy of this id, if there is one. */
+  /** Removes what cut-over and way back of this id have kept. */
   forget(id: string): Promise<void>
 }

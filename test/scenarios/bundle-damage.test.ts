@@ -103,6 +103,28 @@ test('a bundle of an unknown signer exits with 24, unless it is accepted', async
   await other.ok('restore', 'apply', path, '--identity', join(other.home, 'bare.txt'), '--accept-foreign')
 })
 
+test('the host identity is no recovery kit, and a bundle that fails its verification is not good any more', async () => {
+  const wrong = await host.cli('backup', 'key', 'test', '--identity', host.paths.hostIdentity)
+  assert.equal(wrong.exitCode, 12, wrong.stderr)
+  await host.ok('backup', 'key', 'test', '--identity', host.paths.recoveryKit)
+  const path = join(host.paths.backups, name)
+  await writeFile(path, bundle.subarray(0, -100))
+  assert.equal((await host.cli('backup', 'verify', name)).exitCode, 23)
+  assert.match((await host.ok('backup', 'list')).stdout, /FAILED its verification/)
+  await writeFile(path, bundle)
+  await host.ok('backup', 'verify', name)
+  assert.doesNotMatch((await host.ok('backup', 'list')).stdout, /FAILED/)
+})
+
+test('files that our reader would refuse stop a backup before it is made', async () => {
+  const { mkdir } = await import('node:fs/promises')
+  await mkdir(host.paths.tls)
+  await writeFile(join(host.paths.tls, 'odd\\name.pem'), 'x')
+  const run = await host.cli('backup', 'create')
+  assert.equal(run.exitCode, 24, run.stderr)
+  await rm(host.paths.tls, { recursive: true })
+})
+
 test('a missing bundle exits with 10, a wrong flag with 2', async () => {
   assert.equal((await host.cli('backup', 'verify', 'certautopilot-backup-20200101-000000.tar.age')).exitCode, 10)
   assert.equal((await host.cli('backup', 'verify', '--nonsense')).exitCode, 2)

@@ -142,6 +142,78 @@ test('a cut-over that stopped between its steps is finished by the next start', 
   assert.equal(((await host.ok('cert', 'list', '--json')).json.items as unknown[]).length, 2)
 })
 
+test(`an undo that is killed at any time can be finished (seed ${seed})`, async () => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = await host.backup()
+  await host.ok('cert', 'issue', 'later.example.org')
+  await host.stop()
+  for (let round = 0; round < 5; round++) {
+    await host.ok('restore', 'apply', bundle, '--no-safety-bundle')
+    const child = host.spawn(['restore', 'undo'])
+    const exited = once(child, 'exit')
+    const timer = setTimeout(() => child.kill('SIGKILL'), 250 + ((seed * (round + 5)) % 300))
+    await exited
+    clearTimeout(timer)
+    const again = await host.cli('restore', 'undo')
+    assert.ok(again.exitCode === 0 || again.exitCode === 10, again.stderr)
+    await host.start()
+    const names = ((await host.ok('cert', 'list', '--json')).json.items as { name: string }[]).map((item) => item.name).sort()
+    assert.deepEqual(names, ['c0.example.org', 'later.example.org'])
+    await host.ok('kek', 'verify')
+    await host.stop()
+  }
+})
+
+test('in the middle of a cut-over nothing else opens the database', async () => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = await host.backup()
+  await host.stop()
+  await host.ok('restore', 'apply', bundle)
+  const { readFile, writeFile } = await import('node:fs/promises')
+  const path = join(host.paths.restore, 'journal.json')
+  await writeFile(path, (await readFile(path, 'utf8')).replace('"live"', '"cutting-over"'))
+  const run = await host.cli('backup', 'create')
+  assert.equal(run.exitCode, 24)
+  assert.match(run.stderr, /unfinished/)
+  const other = await host.cliWith({ CERTAUTOPILOT_DATABASE_NAME: 'other' }, 'restore', 'undo')
+  assert.equal(other.exitCode, 24)
+  await host.start()
+  await host.stop()
+  await host.ok('backup', 'create')
+})
+
+test('an undo after the restored service acted saves what it undoes, and comes back in safe mode', async () => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = await host.backup()
+  await host.stop()
+  await host.ok('restore', 'apply', bundle)
+  await host.start()
+  await host.ok('restore', 'release')
+  await host.ok('cert', 'issue', 'weeks-of-work.example.org')
+  await host.stop()
+  const undone = await host.ok('restore', 'undo', '--json')
+  const safety = await host.ok('restore', 'plan', String(undone.json.safetyBundle))
+  assert.match(safety.stdout, /certificates\s+1\s+2/)
+  await host.start()
+  assert.match((await host.ok('status')).stdout, /safe mode {2}on/)
+})
+
+test('a recovery kit is never overwritten', async () => {
+  await using host = await newHost()
+  await host.ok('setup')
+  const kit = await host.read(host.paths.recoveryKit)
+  await rm(host.paths.config)
+  for (const command of [['setup'], ['quickstart', '--yes', '--exit']]) {
+    const run = await host.cli(...command)
+    assert.equal(run.exitCode, 1)
+    assert.match(run.stderr, /recovery kit already/)
+  }
+  assert.equal(await host.read(host.paths.recoveryKit), kit)
+})
+
 test('a database that was put back by hand is noticed: safe mode, until released', async () => {
   await using host = await newHost()
   await host.furnish(1)

@@ -121,6 +121,8 @@ test('logging out ends the session; nobody is anonymous', async () => {
 test('five wrong passwords throttle that account from that address', async () => {
   const browser = new Browser()
   for (let n = 0; n < 5; n++) assert.equal((await browser.logIn('nobody@example.org', 'wrong password')).status, 401)
+  const burst = await Promise.all(Array.from({ length: 10 }, () => browser.logIn('burst@example.org', 'wrong password')))
+  assert.equal(burst.filter((answer) => answer.status === 401).length, 5)
   const throttled = await browser.logIn('nobody@example.org', 'wrong password')
   assert.equal(throttled.status, 429)
   assert.match(String(throttled.json.hint), /try again after/)
@@ -148,6 +150,21 @@ test('roles: a viewer reads, an operator issues, an admin adds users but no owne
   assert.equal(await statusFor('operator@example.org', ...grant('viewer')), 403)
   assert.equal(await statusFor('admin@example.org', ...grant('owner')), 403)
   assert.equal(await statusFor('admin@example.org', ...grant('admin')), 201)
+  const viewer = new Browser()
+  await viewer.logIn('viewer@example.org', ownerPassword)
+  assert.equal(
+    (await viewer.send('PUT', '/api/v1/users/x-admin@example.org/password', { password: 'taken over, by a viewer' })).status,
+    403,
+  )
+  await browser.send('POST', '/api/v1/users', { email: 'viewer2@example.org', role: 'viewer', password: ownerPassword })
+  assert.equal(
+    (await viewer.send('PUT', '/api/v1/users/viewer2@example.org/password', { password: 'taken over, by a viewer' })).status,
+    403,
+  )
+  assert.equal(
+    (await viewer.send('PUT', '/api/v1/users/viewer@example.org/password', { password: 'my own new password' })).status,
+    204,
+  )
 })
 
 test('an API key works without cookies, is shown once, and stops when it is revoked', async () => {
@@ -326,6 +343,13 @@ test('a revoked certificate stands in the CRL that its own extension names', nee
     200,
   )
   assert.ok((await serials()).includes(String(issued.json.serial)))
+  const byName = Buffer.from(await (await fetch(`${url}/crl/Internal.crl`)).arrayBuffer())
+  assert.ok(
+    execFileSync(findProgram('OPENSSL') as string, ['crl', '-inform', 'DER', '-noout', '-text'], { input: byName })
+      .toString()
+      .toLowerCase()
+      .includes(String(issued.json.serial)),
+  )
   assert.equal((await browser.send('POST', `/api/v1/certificates/${issued.json._id}/revoke`, {})).status, 409)
   assert.equal((await browser.send('GET', '/api/v1/certificates?state=revoked')).json.items.length, 1)
 })

@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseDocument } from 'yaml'
@@ -91,7 +91,8 @@ class Host implements HostFiles {
     await mkdir(previous, { recursive: true, mode: 0o700 })
     for (const name of exchanged) {
       if (!existsSync(join(staged, name))) continue
-      moveOnce(this.#paths[name], join(previous, name))
+      if (existsSync(this.#paths[name])) moveOnce(this.#paths[name], join(previous, name))
+      else writeFileSync(join(previous, `${name}.absent`), '')
       renameSync(join(staged, name), this.#paths[name])
       await chmod(this.#paths[name], name === 'tls' ? 0o700 : 0o600)
     }
@@ -102,9 +103,12 @@ class Host implements HostFiles {
     const [undone, previous] = [this.#folder(id, 'undone'), this.#folder(id, 'previous')]
     await mkdir(undone, { recursive: true, mode: 0o700 })
     for (const name of exchanged) {
-      if (!existsSync(join(previous, name))) continue
-      moveOnce(this.#paths[name], join(undone, name))
-      renameSync(join(previous, name), this.#paths[name])
+      if (existsSync(join(previous, `${name}.absent`))) {
+        moveOnce(this.#paths[name], join(undone, name))
+      } else if (existsSync(join(previous, name))) {
+        moveOnce(this.#paths[name], join(undone, name))
+        renameSync(join(previous, name), this.#paths[name])
+      }
     }
     await this.#finishSwap()
   }

@@ -35,9 +35,18 @@ class EmbeddedExchange implements StoreExchange {
   async cutOver(id: string): Promise<void> {
     const staged = this.#copy('staged', id)
     const live = this.#options.path
-    if (!existsSync(staged)) return
-    moveOnce(live, this.#copy('previous', id))
+    const previous = this.#copy('previous', id)
+    if (!existsSync(staged)) {
+      if (existsSync(live)) return
+      throw new AppError('not-found', `there is no staged database of restore "${id}" beside "${live}"`)
+    }
+    moveOnce(live, previous)
+    for (const suffix of companions) rmSync(live + suffix, { force: true })
     move(staged, live)
+  }
+
+  async canGoBack(id: string): Promise<boolean> {
+    return existsSync(this.#copy('previous', id))
   }
 
   async goBack(id: string): Promise<void> {
@@ -50,7 +59,6 @@ class EmbeddedExchange implements StoreExchange {
     } else if (!existsSync(undone)) {
       throw new AppError('not-found', `the database as it was before restore "${id}" is not there any more`)
     }
-    remove(undone)
   }
 
   async discard(id: string): Promise<void> {
@@ -59,6 +67,7 @@ class EmbeddedExchange implements StoreExchange {
 
   async forget(id: string): Promise<void> {
     remove(this.#copy('previous', id))
+    remove(this.#copy('undone', id))
   }
 
   #copy(role: 'staged' | 'previous' | 'undone', id: string): string {

@@ -14,6 +14,8 @@ import { isOurs, type MongoOptions, newMongoStore } from './store.ts'
 interface ExchangeState {
   _id: string
   retired: boolean
+  /** Collections are being renamed: nobody may open the database. */
+  moving: boolean
   stagedViews: ViewDefinition[]
   previousViews: ViewDefinition[]
 }
@@ -40,7 +42,7 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
 
   async stage(id: string, _collections: readonly CollectionSpec[]): Promise<Staging> {
     await this.discard(id)
-    const state: ExchangeState = { _id: id, retired: false, stagedViews: [], previousViews: [] }
+    const state: ExchangeState = { _id: id, retired: false, moving: false, stagedViews: [], previousViews: [] }
     await this.#states().insertOne(state)
     return new MongoStaging(this.#client, this.#database, id, async (view) => {
       await this.#states().updateOne({ _id: id }, { $push: { stagedViews: view } })
@@ -49,7 +51,7 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
 
   /** First everything live steps back, then the staged copy steps forward; both are renames, so that a repeated run finds its place. */
   async cutOver(id: string): Promise<void> {
-    const state = await this.#state(id)
+    const state = await this.#startMoving(id)
     if (!state.retired) {
       await this.#retireViews(id)
       await this.#renameAll(isOurs, (name) => prefixed('previous', id) + name)
@@ -57,10 +59,15 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
     }
     await this.#bringForward('staged', id)
     await this.#createViews(state.stagedViews)
+    await this.#states().updateOne({ _id: id }, { $set: { moving: false } })
+  }
+
+  async canGoBack(id: string): Promise<boolean> {
+    return (await this.#states().findOne({ _id: id }))?.retired === true
   }
 
   async goBack(id: string): Promise<void> {
-    const state = await this.#state(id)
+    const state = await this.#startMoving(id)
     if (state.retired) {
       const views = await this.#views()
       for (const view of views) await this.#database.dropCollection(view.name)
@@ -69,7 +76,7 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
     }
     await this.#bringForward('previous', id)
     await this.#createViews(state.previousViews)
-    await this.#dropAll('undone', id)
+    await this.#states().updateOne({ _id: id }, { $set: { moving: false } })
   }
 
   async discard(id: string): Promise<void> {
@@ -79,6 +86,7 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
 
   async forget(id: string): Promise<void> {
     await this.#dropAll('previous', id)
+    await this.#dropAll('undone', id)
     await this.#states().deleteOne({ _id: id })
   }
 
@@ -88,6 +96,12 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
 
   #states() {
     return this.#database.collection<ExchangeState>(exchangeCollection)
+  }
+
+  async #startMoving(id: string): Promise<ExchangeState> {
+    const state = await this.#state(id)
+    await this.#states().updateOne({ _id: id }, { $set: { moving: true } })
+    return state
   }
 
   async #state(id: string): Promise<ExchangeState> {
@@ -199,7 +213,8 @@ function prefixed(role: 'staged' | 'previous' | 'undone', id: string): string {
 
 /** Names of options never look like integers, so that a plain object keeps their order; what is in them may. */
 function createCommand(name: string, options: Buffer): Record<string, unknown> {
-  return { create: name, ...Object.fromEntries(toOrderedMap(options, scalarValue)) }
+  const { create: _create, ...wanted } = Object.fromEntries(toOrderedMap(options, scalarValue))
+  return { create: name, ...wanted }
 }
 
 function isIdIndex(index: Buffer): boolean {

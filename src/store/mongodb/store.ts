@@ -39,6 +39,7 @@ class MongoStore implements Store {
   }
 
   async prepare(collections: readonly CollectionSpec[]): Promise<void> {
+    if (this.#prefix === '') await translate(this.#refuseWhileMoving())
     for (const spec of collections) {
       this.#specs.set(spec.name, spec)
       await translate(this.#create(spec))
@@ -102,6 +103,15 @@ class MongoStore implements Store {
   /** A staged copy shares the client of its exchange, which closes it. */
   async close(): Promise<void> {
     if (this.#prefix === '') await this.#client.close()
+  }
+
+  /** Creating a collection in the middle of a cut-over would stand in the way of the one that is renamed to its name. */
+  async #refuseWhileMoving(): Promise<void> {
+    const moving = await this.#database.collection(exchangeCollection).findOne({ moving: true })
+    if (moving === null) return
+    throw new AppError('preflight', `a restore of this database is unfinished ("${moving._id}")`, {
+      hint: 'start the service, or run a restore command, on the host where it was started: that finishes it',
+    })
   }
 
   #spec(collection: string): CollectionSpec {
