@@ -15,7 +15,7 @@ export interface Staging {
 
 /** What restore, undo and drill ask of an engine. Nothing here runs while a service uses the live database. */
 export interface StoreExchange {
-  /** Starts an empty staged copy, removing what an interrupted run with this id left. */
+  /** Starts an empty staged copy, removing what an interrupted run left. */
   stage(id: string, collections: readonly CollectionSpec[]): Promise<Staging>
   /**
    * Makes the staged copy live and keeps the present as the previous one of this id. May be called again after a crash at any point:

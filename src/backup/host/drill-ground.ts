@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathsIn } from '../../config/paths.ts'
@@ -19,12 +19,14 @@ export interface DrillGroundOptions {
   openExchange(databasePath: string): Promise<StoreExchange & AsyncDisposable>
 }
 
+const scratchPrefix = '.scratch-'
 const bootTimeoutMs = 120_000
 const stopTimeoutMs = 10_000
 
 export async function openDrillGround(options: DrillGroundOptions): Promise<DrillGround> {
   await mkdir(options.parent, { recursive: true, mode: 0o700 })
-  const home = await mkdtemp(join(options.parent, '.scratch-'))
+  await removeScratch(options.parent)
+  const home = await mkdtemp(join(options.parent, scratchPrefix))
   const socketFolder = await mkdtemp(join(tmpdir(), 'cap-'))
   const paths = pathsIn(home)
   return {
@@ -35,6 +37,13 @@ export async function openDrillGround(options: DrillGroundOptions): Promise<Dril
       await rm(home, { recursive: true, force: true })
       await rm(socketFolder, { recursive: true, force: true })
     },
+  }
+}
+
+/** What a killed drill left: it holds keys. The lock of drills is held, so none of them is in use. */
+async function removeScratch(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(scratchPrefix)) await rm(join(parent, name), { recursive: true, force: true })
   }
 }
 

@@ -74,8 +74,8 @@ class Host implements HostFiles {
 
   /** Portable settings come from the bundle, host-bound ones stay those of this host. */
   async stageFiles(id: string, files: ReadonlyMap<string, Buffer>): Promise<void> {
+    await this.#removeLeftovers()
     const folder = this.#folder(id, 'staged')
-    await rm(folder, { recursive: true, force: true })
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const secrets = mergedSecrets(files.get('secrets.env')?.toString(), await readOptional(this.#paths.secrets))
     if (secrets !== undefined) await publishFile(join(folder, 'secrets'), secrets)
@@ -121,6 +121,15 @@ class Host implements HostFiles {
   async #finishSwap(): Promise<void> {
     rmSync(this.#paths.anchor, { force: true })
     await syncDirectory(this.#paths.home)
+  }
+
+  /** What a restore left that was killed before its cut-over: it holds keys. */
+  async #removeLeftovers(): Promise<void> {
+    const names = await readdir(this.#paths.restore).catch(() => [])
+    const journal = await this.readJournal()
+    for (const name of names) {
+      if (/^[0-9a-z]{26}$/.test(name) && name !== journal?.id) await this.forgetFiles(name)
+    }
   }
 
   async readJournal(): Promise<RestoreJournal | undefined> {

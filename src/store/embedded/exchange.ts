@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import type { CollectionInfo } from '../../archive/format.ts'
@@ -28,7 +28,7 @@ class EmbeddedExchange implements StoreExchange {
   async stage(id: string, collections: readonly CollectionSpec[]): Promise<Staging> {
     const path = this.#copy('staged', id)
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    remove(path)
+    for (const name of readdirSync(dirname(path))) if (name.startsWith('staged-')) rmSync(join(dirname(path), name))
     return new EmbeddedStaging({ ...this.#options, path, journalMode: 'delete' }, collections)
   }
 
