@@ -31,10 +31,27 @@ export async function findImportFiles(
         throw new AppError('usage', `cannot read "${path}": ${messageOf(error)}`, { cause: error })
       },
     )
-    const candidates = isDirectory ? (await readdir(path, { recursive: true })).sort().map((name) => join(path, name)) : [path]
-    for (const file of candidates) await add(file, { files, skipped, seen, passphrase, isNamed: !isDirectory })
+    if (isDirectory)
+      for await (const file of filesIn(path, new Set())) await add(file, { files, skipped, seen, passphrase, isNamed: false })
+    else await add(path, { files, skipped, seen, passphrase, isNamed: true })
   }
   return { files, skipped }
+}
+
+/** Every file below a folder. Links are followed; a folder that a link leads back to is not entered again. */
+async function* filesIn(folder: string, entered: Set<string>): AsyncGenerator<string> {
+  const target = await realpath(folder)
+  if (entered.has(target)) return
+  entered.add(target)
+  for (const name of (await readdir(folder)).sort()) {
+    const path = join(folder, name)
+    const isFolder = await stat(path).then(
+      (entry) => entry.isDirectory(),
+      () => false,
+    )
+    if (isFolder) yield* filesIn(path, entered)
+    else yield path
+  }
 }
 
 interface Found {

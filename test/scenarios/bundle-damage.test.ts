@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -122,6 +122,10 @@ test('files that our reader would refuse stop a backup before it is made', async
   await writeFile(join(host.paths.tls, 'odd\\name.pem'), 'x')
   const run = await host.cli('backup', 'create')
   assert.equal(run.exitCode, 24, run.stderr)
+  await rm(host.paths.tls, { recursive: true })
+  await mkdir(host.paths.tls)
+  await symlink('.', join(host.paths.tls, 'loop'))
+  assert.match((await host.cli('backup', 'create')).stderr, /leads back/)
   await rm(host.paths.tls, { recursive: true })
 })
 

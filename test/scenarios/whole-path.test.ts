@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, X509Certificate } from 'node:crypto'
-import { copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { Certificate } from '../../src/certificates/collections.ts'
@@ -162,6 +162,8 @@ async function importSome(host: TestHost): Promise<void> {
   const pem = await host.ok('cert', 'download', id, '--format', 'pem')
   await writeFile(join(folder, 'a.pem'), (await host.ok('ca', 'show', 'Internal')).stdout)
   await writeFile(join(folder, 'b.txt'), 'not a certificate')
+  await symlink('.', join(folder, 'loop'))
+  await symlink('nowhere', join(folder, 'dangling'))
   const done = await host.ok('cert', 'import', folder)
   assert.match(done.stdout, /imported 2 certificates/)
   await writeFile(join(folder, 'c0.pem'), pem.stdout)

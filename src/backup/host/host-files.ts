@@ -1,5 +1,5 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, realpath, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseDocument } from 'yaml'
 import { newIdentity, parseIdentities, recipientOf } from '../../bundle/age-keys.ts'
@@ -169,7 +169,10 @@ async function readMember(path: string, name: string): Promise<Member[]> {
 }
 
 /** Links are followed: what the service serves with is what is kept. */
-async function tlsMembers(folder: string, prefix: string): Promise<Member[]> {
+async function tlsMembers(folder: string, prefix: string, above: readonly string[] = []): Promise<Member[]> {
+  const target = await realpath(folder).catch(() => folder)
+  if (above.includes(target))
+    throw new AppError('preflight', `the link "${folder}" leads back to a folder above it`, { hint: 'remove the link' })
   const names = await readdir(folder).catch((error) => {
     if (systemCodeOf(error) === 'ENOENT') return []
     throw error
@@ -177,10 +180,22 @@ async function tlsMembers(folder: string, prefix: string): Promise<Member[]> {
   const members: Member[] = []
   for (const name of names.sort()) {
     const path = join(folder, name)
-    if ((await stat(path)).isDirectory()) members.push(...(await tlsMembers(path, `${prefix}${name}/`)))
+    if (await isFolder(path)) members.push(...(await tlsMembers(path, `${prefix}${name}/`, [...above, target])))
     else members.push(...(await readMember(path, prefix + name)))
   }
   return members
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (entry) => entry.isDirectory(),
+    (error) => {
+      throw new AppError('preflight', `cannot read "${path}": ${messageOf(error)}`, {
+        hint: 'a file that exists belongs into the bundle',
+        cause: error,
+      })
+    },
+  )
 }
 
 async function readOptional(path: string): Promise<string | undefined> {
