@@ -10,7 +10,7 @@ import { certificateCollections } from './certificates/collections.ts'
 import { parseEnvFile } from './config/env-file.ts'
 import { environmentSecrets, type Loaded, loadConfig } from './config/load-config.ts'
 import type { Config } from './config/schema.ts'
-import { requiredSecret, secretsFrom } from './config/secrets.ts'
+import { requiredSecret, secretNames, secretsFrom } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
 import { epochCollections } from './epoch/epoch.ts'
 import { jobCollections } from './jobs/job.ts'
@@ -86,7 +86,9 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
 export function keysIn(content: Buffer): CapturedKeys {
   const secrets = secretsFrom(parseEnvFile(content.toString(), 'secrets.env'))
   const { installationId, signingKey, drillPassword } = secrets
-  return { provider: openEnvKeyProvider(secrets.keks), installationId, signingKey, drillPassword }
+  const needed = ['jwtSecret', 'apiKeyPepper', 'auditSecret', 'drillPassword'] as const
+  const missing = needed.filter((key) => secrets[key] === undefined).map((key) => secretNames[key])
+  return { provider: openEnvKeyProvider(secrets.keks), installationId, signingKey, drillPassword, missing }
 }
 
 /** Opens the database that is configured; the only place that knows which there are. */

@@ -7,7 +7,7 @@ import type { Context } from './cli/context.ts'
 import { Output } from './cli/output.ts'
 import { matchCommand, parseArguments } from './cli/parse-arguments.ts'
 import { processEnvironment } from './config/environment.ts'
-import { AppError, type ErrorCode, isAppError } from './core/app-error.ts'
+import { AppError, type ErrorCode, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 
 enableCompileCache()
 // Whatever a library of ours creates, a database or a socket, is for this user alone.
@@ -58,11 +58,17 @@ async function main(words: string[]): Promise<number> {
     await run(words, out)
     return 0
   } catch (error) {
-    const known = interruption.signal.aborted ? interrupted : error
+    const known = interruption.signal.aborted ? interrupted : readable(error)
     const exitCode = isAppError(known) ? exitCodes[known.code] : 1
     out.error(known, exitCode)
     return exitCode
   }
+}
+
+/** What the operating system refused is no bug of ours: it needs its message, not a stack. */
+function readable(error: unknown): unknown {
+  if (isAppError(error) || !/^E[A-Z]+$/.test(systemCodeOf(error) ?? '')) return error
+  return new AppError('failed', messageOf(error), { hint: 'check the path, its owner and the free space', cause: error })
 }
 
 async function run(words: string[], out: Output): Promise<void> {

@@ -65,7 +65,6 @@ export async function quickstart(input: QuickstartInput): Promise<void> {
     running.abort()
     await serving.catch(() => {})
   }
-  signal.throwIfAborted()
 }
 
 /** Owner, project, CA, first certificates and the machine's trust store; what is there stays. */

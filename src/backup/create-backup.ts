@@ -83,7 +83,17 @@ function secretsOf(members: Member[]): Buffer {
   return (members[0] as Member).content
 }
 
+/** A service cannot start without them, so a bundle without them could not be restored. @throws AppError `config` */
 function requireSigningKey(keys: CapturedKeys): Secret {
+  if (keys.missing.length > 0) {
+    throw new AppError(
+      'config',
+      `${keys.missing.map((name) => `"${name}"`).join(', ')} missing in the secrets: what is restored from this could not start`,
+      {
+        hint: 'put back what was there; "certautopilot setup" makes new ones, which ends sessions, API keys and the audit chain',
+      },
+    )
+  }
   if (keys.signingKey === undefined) {
     throw new AppError('config', '"CERTAUTOPILOT_SIGNING_KEY" is missing: the manifest cannot be signed', {
       hint: 'run "certautopilot setup", which adds what is missing in secrets.env',
@@ -110,8 +120,9 @@ async function checkKeys(parts: BackupParts, store: Store, keys: CapturedKeys): 
   await matchKeys({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
 }
 
+/** What counts are compared with: a bundle that was suspect itself would hide that something is missing. */
 async function newestBundle(parts: BackupParts): Promise<CatalogueEntry | undefined> {
-  return (await parts.catalogue.list()).find((entry) => !entry.isDamaged && entry.sidecar !== undefined)
+  return (await parts.catalogue.list()).find((entry) => !entry.isDamaged && entry.sidecar?.manifest.suspect === '')
 }
 
 /** Names have seconds; the second backup within one waits for the next. */

@@ -22,6 +22,8 @@ export interface CapturedKeys {
   installationId: string | undefined
   signingKey: Secret | undefined
   drillPassword: Secret | undefined
+  /** Names of secrets that a service needs and that are not there. */
+  missing: string[]
 }
 
 /** What backing up, verifying, restoring and drilling need. */

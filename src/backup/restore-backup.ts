@@ -52,7 +52,12 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
     const staged = await stageBundle(parts, await exchange.stage(id, parts.collections), input, signal)
     clock.end('stage and verify')
     await requeueJobs(staged.store, 'interrupted: the database was restored from a backup', parts.clock.now())
-    const epoch = await startNewEpoch(staged.store, hostActor, input.bundle, parts.clock.now())
+    const epoch = await startNewEpoch(
+      staged.store,
+      hostActor,
+      { restoredFrom: input.bundle, presentEpoch: await presentEpoch(parts) },
+      parts.clock.now(),
+    )
     const certificates = await staged.store.count('certificates')
     await staged.store.close()
     await parts.host.stageFiles(id, staged.files)
@@ -181,6 +186,11 @@ export async function undoRestore(parts: BackupParts, signal: AbortSignal): Prom
 async function canGoBack(parts: BackupParts, id: string): Promise<boolean> {
   await using exchange = await parts.openExchange()
   return await exchange.canGoBack(id)
+}
+
+async function presentEpoch(parts: BackupParts): Promise<number> {
+  const state = await withPresent(parts, (store) => store.get<Epoch>('epochs', 'state')).catch(() => undefined)
+  return state?.epoch ?? 0
 }
 
 async function hasBeenReleased(parts: BackupParts): Promise<boolean> {

@@ -106,7 +106,7 @@ async function restoreInto(
     })
   }
   await retireJobs(staged.store, ['running', 'queued'], 'retired by the drill', parts.clock.now())
-  await startNewEpoch(staged.store, systemActor, input.bundle, parts.clock.now())
+  await startNewEpoch(staged.store, systemActor, { restoredFrom: input.bundle, presentEpoch: 0 }, parts.clock.now())
   await staged.store.close()
   await exchange.cutOver('drill')
   await ground.host.stageFiles('drill', staged.files)

@@ -98,7 +98,9 @@ function sampleOf(documents: Buffer): Buffer {
 export function requireTrusted(contents: BundleContents, signers: readonly string[], acceptForeign: boolean): SignedManifest {
   const { signed } = contents
   if (signed === undefined)
-    throw new AppError('not-ours', 'this is a bare archive without a manifest: there is nothing to verify it against')
+    throw new AppError('not-ours', 'this is a bare archive without a manifest: there is nothing to verify it against', {
+      hint: 'add --accept-foreign if you know where it comes from',
+    })
   if (!isSignedBy(signed.manifest, signed))
     throw new AppError('corrupt', 'the signature of the manifest is wrong: it was changed after it was written')
   if (!acceptForeign && !signers.includes(signed.signer)) {

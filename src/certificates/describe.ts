@@ -11,10 +11,10 @@ export type Description = Pick<
 export function describeCertificate(certificate: X509Certificate): Description {
   const commonName = nameParts(certificate.subject)
   const sans = sansOf(certificate)
-  const name = commonName || sans[0] || certificate.subject.replaceAll('\n', ', ') || '(no name)'
+  const name = commonName || sans[0] || (certificate.subject ?? '').replaceAll('\n', ', ') || '(no name)'
   const serial = certificate.serialNumber.toLowerCase()
   const fingerprint = certificate.fingerprint256.replaceAll(':', '').toLowerCase()
-  const issuer = nameParts(certificate.issuer) || certificate.issuer.replaceAll('\n', ', ')
+  const issuer = nameParts(certificate.issuer) || (certificate.issuer ?? '').replaceAll('\n', ', ')
   return {
     name,
     sans,
@@ -47,8 +47,9 @@ export function renewalTime(notBefore: Date, notAfter: Date, renewBeforeDays: nu
 
 export const neverRenewed = new Date('9999-12-31T00:00:00Z')
 
-function nameParts(subject: string): string {
-  return subject.match(/(?:^|\n)CN=(.*)/)?.[1] ?? ''
+/** A certificate may have no subject at all; its names are then in the extension. */
+function nameParts(subject: string | undefined): string {
+  return (subject ?? '').match(/(?:^|\n)CN=(.*)/)?.[1] ?? ''
 }
 
 function sansOf(certificate: X509Certificate): string[] {

@@ -203,8 +203,10 @@ function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): obj
   }
 }
 
-function stateOf({ isDamaged, sidecar, state }: CatalogueEntry): string {
+function stateOf({ bytes, isDamaged, sidecar, state }: CatalogueEntry): string {
   if (isDamaged) return 'damaged: counts for nothing'
+  if (sidecar !== undefined && sidecar.artefact.bytes !== bytes)
+    return `DAMAGED: its manifest says ${formatBytes(sidecar.artefact.bytes)}`
   if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
   if (sidecar === undefined) return 'without manifest: run "backup verify"'
   const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '

@@ -56,7 +56,7 @@ export function helpText(command: Command): string {
     ...rows.map(([option, help]) => `  ${option.padEnd(width)}${help}`),
     '',
     'examples:',
-    ...command.examples.map((example) => `  certautopilot ${example}`),
+    ...command.examples.map((example) => `  ${example.replace(/^((?:[A-Z_]+=\S+ )*)/, '$1certautopilot ')}`),
     '',
   ].join('\n')
 }

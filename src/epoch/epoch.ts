@@ -43,12 +43,18 @@ export async function openEpoch(store: Store, now: Date): Promise<Epoch> {
   return state
 }
 
-/** What a restored database becomes before it goes live: a new epoch in safe mode, without the old fleet's sessions and leases. */
-export async function startNewEpoch(store: Store, actor: Actor, restoredFrom: string, now: Date): Promise<Epoch> {
+/** What a restored database becomes before it goes live, numbered behind every life that is known here: a new epoch in safe mode, without the old fleet's sessions and leases. */
+export async function startNewEpoch(
+  store: Store,
+  actor: Actor,
+  input: { restoredFrom: string; presentEpoch: number },
+  now: Date,
+): Promise<Epoch> {
+  const { restoredFrom } = input
   const before = await openEpoch(store, now)
   const next: Epoch = {
     ...before,
-    epoch: before.epoch + 1,
+    epoch: Math.max(before.epoch, input.presentEpoch) + 1,
     safe_mode: true,
     safe_mode_reason: `restored from "${restoredFrom}"`,
     restored_from: restoredFrom,

@@ -268,6 +268,29 @@ test('PKCS#12 that we write opens in openssl, and what openssl writes is importe
     '-days',
     '5',
   )
+  openssl(
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-keyout',
+    'k2.pem',
+    '-out',
+    'san.pem',
+    '-subj',
+    '/',
+    '-addext',
+    'subjectAltName=critical,DNS:only.san.example.org',
+  )
+  const nameless = await browser.send('POST', '/api/v1/certificates/import', {
+    project: 'default',
+    files: [{ name: 'san.pem', pem: await readFile(join(folder, 'san.pem'), 'utf8') }],
+  })
+  assert.deepEqual(
+    (nameless.json.certificates as { name: string }[]).map((item) => item.name),
+    ['only.san.example.org'],
+  )
   openssl('pkcs12', '-export', '-in', 'c.pem', '-inkey', 'k.pem', '-out', 'theirs.p12', '-passout', 'pass:secret word')
   const pkcs12 = (await readFile(join(folder, 'theirs.p12'))).toString('base64')
   const send = (passphrase: string) =>

@@ -98,6 +98,14 @@ test('a KEK that is too short, not hex, or one byte repeated is refused by name'
   }
 })
 
+test('secrets that a service could not start without stop a backup, by name', async () => {
+  await using host = await stoppedHost()
+  await writeFile(host.paths.secrets, (await host.read(host.paths.secrets)).replace(/CERTAUTOPILOT_JWT_SECRET=.*\n/, ''))
+  const run = await host.cli('backup', 'create')
+  assert.equal(run.exitCode, 2)
+  assert.match(run.stderr, /"CERTAUTOPILOT_JWT_SECRET" missing/)
+})
+
 test('a count that falls by more than the limit marks the bundle suspect', async () => {
   await using host = await stoppedHost()
   await host.backup()
@@ -108,6 +116,7 @@ test('a count that falls by more than the limit marks the bundle suspect', async
   const run = await host.ok('backup', 'create', '--json')
   assert.match(String(run.json.suspect), /"certificates" fell from 3/)
   assert.match((await host.ok('backup', 'list')).stdout, /SUSPECT/)
+  assert.match(String((await host.ok('backup', 'create', '--json')).json.suspect), /fell from 3/)
 })
 
 test('two backups at once: one has the lock, the other says so with 11', async () => {

@@ -69,6 +69,7 @@ for (const { engine, skip } of engines) {
     assert.match(plan.stdout, /certificates\s+2\s+1/)
     const applied = await host.ok('restore', 'apply', bundle, '--json')
     assert.match(String(applied.json.safetyBundle), /^certautopilot-backup-/)
+    assert.equal(applied.json.epoch, 2)
     await host.start()
     assert.equal((await inventory(host)).length, 1)
     await host.stop()
