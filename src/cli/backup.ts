@@ -205,10 +205,9 @@ function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): obj
 
 function stateOf({ bytes, isDamaged, sidecar, state }: CatalogueEntry): string {
   if (isDamaged) return 'damaged: counts for nothing'
-  return `DAMAGED: its manifest says ${formatBytes(sidecar.artefact.bytes)}`
   if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
-  if (sidecar !== undefined && sidecar.artefact.bytes !== bytes)
-    if (sidecar === undefined) return 'without manifest: run "backup verify"'
+  if (sidecar === undefined) return 'without manifest: run "backup verify"'
+  if (sidecar.artefact.bytes !== bytes) return `DAMAGED: its manifest says ${formatBytes(sidecar.artefact.bytes)}`
   const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '
   const recovery =
     state.recovery_proven_at === undefined ? 'recovery unproven' : `recovery proven ${shortTime(state.recovery_proven_at)}`
