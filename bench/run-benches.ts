@@ -15,7 +15,8 @@ import { fillStore } from './generate.ts'
 import { launcher, median, missedCount, peakOf, percentile, report, runProgram } from './measure.ts'
 
 /**
- * Usage: node bench/run-benches.ts [NAME...]; names are the keys of `benches`. CERTIFICATES and MANY change the sizes.
+ * Usage: npm run bench -- [NAME...]; names are the keys of `benches`. CERTIFICATES and MANY change the sizes. It runs with the launcher's
+ * flags, so that what runs in this process, ours and the peers, runs as the product does.
  */
 const certificates = Number(process.env.CERTIFICATES ?? 100_000)
 const many = Number(process.env.MANY ?? 300_000)

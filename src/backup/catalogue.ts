@@ -1,4 +1,5 @@
 import type { Manifest, SignedManifest } from '../bundle/manifest.ts'
+import type { BundleFile } from '../bundle/write-bundle.ts'
 
 /** The file beside a bundle: its signed manifest and the digest of the bundle itself. Names nothing secret. */
 export interface Sidecar extends SignedManifest {
@@ -35,26 +36,19 @@ export interface WrittenFile {
 }
 
 /** A bundle that is being written. Nothing of it is seen until it is published. */
-export interface Draft extends AsyncDisposable {
-  /** Writes, syncs, reads back and compares. @throws AppError `failed` */
-  write(source: AsyncIterable<Buffer>): Promise<WrittenFile>
+export interface Draft extends BundleFile, AsyncDisposable {
+  /** Syncs, reads everything back and compares. @throws AppError `failed` */
+  finish(): Promise<WrittenFile>
   /** Gives the bundle its final name, after its sidecar. */
   publish(name: string, sidecar: Sidecar): Promise<void>
   /** Keeps it as `NAME.damaged`, with a list of what is wrong beside it. */
   keepDamaged(name: string, report: object): Promise<void>
 }
 
-/** A private file without a name, that goes when it is closed. */
-export interface Spool extends AsyncDisposable {
-  write(source: AsyncIterable<Buffer>): Promise<WrittenFile>
-  read(): AsyncIterable<Buffer>
-}
-
 /** The local folder of bundles. */
 export interface Catalogue {
   readonly directory: string
   startDraft(): Promise<Draft>
-  openSpool(): Promise<Spool>
   /** Newest first, damaged ones last. */
   list(): Promise<CatalogueEntry[]>
   /** A bundle by name, or by path when it lies elsewhere. @throws AppError `not-found` */

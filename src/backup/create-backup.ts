@@ -1,7 +1,8 @@
-import { sealStream } from '../bundle/age-stream.ts'
+import { sealWrapping } from '../bundle/age-stream.ts'
 import { gzipBlocks } from '../bundle/gzip-blocks.ts'
 import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
 import { whyUnreadable } from '../bundle/read-bundle.ts'
+import { gzipWrapping } from '../bundle/wrapping.ts'
 import { type Member, writeBundle } from '../bundle/write-bundle.ts'
 import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
@@ -11,7 +12,7 @@ import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
 import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
-import { type Dump, dumpStore } from './dump-store.ts'
+import { dumpStore, newDump } from './dump-store.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
 
 export interface BackupResult {
@@ -40,24 +41,26 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   await checkKeys(parts, store, keys)
 
   await using draft = await parts.catalogue.startDraft()
-  await using spool = await parts.catalogue.openSpool()
   await using opener = await parts.openEnvelopes(secretsOf(members))
   await using point = await store.snapshot()
-  const dump: Dump = { ends: [], small: new Map() }
-  parts.progress({ phase: 'reading the database' })
-  const archive = await spool.write(gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal })))
-  await point.prove()
-  const proof = await opener.finish()
-
-  parts.progress({ phase: 'sealing the bundle' })
+  const dump = newDump()
   const previous = await newestBundle(parts)
-  const { tar, manifest } = writeBundle({
+  parts.progress({ phase: 'reading the database' })
+  const manifest = await writeBundle({
     members,
-    archive: { ...archive, read: () => spool.read() },
+    archive: gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal })),
+    wrapping: recipients.length > 0 ? await sealWrapping(recipients) : gzipWrapping,
+    file: draft,
     signingKey,
-    describe: (digests) => describeBundle({ parts, store, point, dump, proof, keys, previous, members: digests }),
+    async describe(digests) {
+      await point.prove()
+      dump.proof = await opener.finish()
+      return describeBundle({ parts, store, point, dump, keys, previous, members: digests })
+    },
   })
-  const written = await draft.write(recipients.length > 0 ? sealStream(recipients, tar) : gzipBlocks(tar))
+  parts.progress({ phase: 'reading back what was written' })
+  const written = await draft.finish()
+  const { proof } = dump
   const name = await freeName(parts, recipients.length > 0)
   if (proof.failureCount > 0) throw await keptAsDamaged(draft, name, proof)
 

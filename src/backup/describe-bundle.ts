@@ -2,7 +2,6 @@ import { bundleFormat, type Manifest } from '../bundle/manifest.ts'
 import { crcText } from '../bundle/read-bundle.ts'
 import { plural } from '../core/units.ts'
 import { schemaVersion } from '../epoch/epoch.ts'
-import type { EnvelopeTally } from '../kek/open-envelopes.ts'
 import type { Snapshot, Store } from '../store/store.ts'
 import { type CatalogueEntry, countsOf } from './catalogue.ts'
 import type { Dump } from './dump-store.ts'
@@ -13,7 +12,6 @@ interface DescribeInput {
   store: Store
   point: Snapshot
   dump: Dump
-  proof: EnvelopeTally
   keys: CapturedKeys
   previous: CatalogueEntry | undefined
   members: Manifest['members']
@@ -47,11 +45,11 @@ export function describeBundle(input: DescribeInput): Manifest {
   return { ...manifest, suspect: suspicion(manifest, input.previous, parts.config['backup.max_count_drop_percent']) }
 }
 
-function kekSection({ dump, proof, keys }: DescribeInput): Manifest['kek'] {
+function kekSection({ dump, keys }: DescribeInput): Manifest['kek'] {
   const documents = dump.small.get('kek_versions') ?? []
   const versions = documents.map((document) => {
     const version = Number(document.version)
-    const counts = proof.versions[version] ?? { total: 0, opened: 0 }
+    const counts = dump.proof.versions[version] ?? { total: 0, opened: 0 }
     return { version, fingerprint: String(document.fingerprint), envelopes: counts.total, opened: counts.opened }
   })
   const active = documents.find((document) => document.state === 'active')

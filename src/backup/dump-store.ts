@@ -1,7 +1,7 @@
 import { deserialize } from 'bson'
 import type { DocumentBlock, NamespaceEnd } from '../archive/format.ts'
 import { writeArchive } from '../archive/write-archive.ts'
-import type { EnvelopeOpener } from '../kek/open-envelopes.ts'
+import { type EnvelopeOpener, type EnvelopeTally, emptyTally } from '../kek/open-envelopes.ts'
 import type { Snapshot } from '../store/store.ts'
 import type { BackupParts } from './parts.ts'
 
@@ -10,6 +10,12 @@ export interface Dump {
   ends: NamespaceEnd[]
   /** Documents of the small collections below, by collection. */
   small: Map<string, Record<string, unknown>[]>
+  /** Whether the envelopes opened. */
+  proof: EnvelopeTally
+}
+
+export function newDump(): Dump {
+  return { ends: [], small: new Map(), proof: emptyTally() }
 }
 
 const remembered = new Set(['kek_install', 'kek_versions', 'epochs', 'audit_head'])

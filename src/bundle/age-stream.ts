@@ -4,33 +4,54 @@ import { ByteQueue } from '../archive/byte-queue.ts'
 import { AppError, messageOf } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
 import { checkRecipient } from './age-keys.ts'
+import { headUnit, type Wrapping } from './wrapping.ts'
 
 /**
  * age (age-encryption.org/v1, C2SP) as a stream. The library makes and opens the header; the payload, which is all the bytes there are,
  * goes through the platform's ChaCha20-Poly1305, some ten times as fast as the library's.
  */
-const chunkBytes = 64 * 1024
+const chunkBytes = headUnit
 const tagBytes = 16
 const payloadNonceBytes = 16
 const maxHeaderBytes = 64 * 1024
 export const ageMagic = Buffer.from('age-encryption.org/v1\n')
 
-/** @throws AppError `config` a recipient is malformed, or there is none */
-export async function* sealStream(recipients: readonly string[], source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+/** Seals to recipients. @throws AppError `config` a recipient is malformed, or there is none */
+export async function sealWrapping(recipients: readonly string[]): Promise<Wrapping> {
   const { header, fileKey } = await makeHeader(recipients)
-  const nonce = randomBytes(payloadNonceBytes)
-  yield Buffer.concat([header, nonce])
-  const stream = new ChunkNonce()
-  const key = payloadKey(fileKey, nonce)
-  const queue = new ByteQueue(source)
-  for (let chunk = await queue.peek(chunkBytes); ; ) {
-    const current = chunk.length > 0 ? queue.take(chunk.length) : chunk
-    chunk = await queue.peek(chunkBytes)
-    const isLast = chunk.length === 0
-    const cipher = createCipheriv('chacha20-poly1305', key, stream.next(isLast), { authTagLength: tagBytes })
-    yield Buffer.concat([cipher.update(current), cipher.final(), cipher.getAuthTag()])
-    if (isLast) return
+  const payloadNonce = randomBytes(payloadNonceBytes)
+  const key = payloadKey(fileKey, payloadNonce)
+  const start = Buffer.concat([header, payloadNonce])
+  return {
+    spaceOf: (headBytes) => start.length + headBytes + tagBytes * (headBytes / chunkBytes),
+    head: (plain, isAll) => Buffer.concat([start, ...sealHead(key, plain, isAll)]),
+    body: (plain, headBytes) => sealBody(key, plain, headBytes / chunkBytes),
   }
+}
+
+function* sealHead(key: Buffer, plain: Buffer, isAll: boolean): Generator<Buffer> {
+  const count = Math.max(1, Math.ceil(plain.length / chunkBytes))
+  for (let n = 0; n < count; n++) {
+    const chunk = plain.subarray(n * chunkBytes, (n + 1) * chunkBytes)
+    yield* sealChunk(key, chunkNonce(n, isAll && n === count - 1), chunk)
+  }
+}
+
+async function* sealBody(key: Buffer, plain: AsyncIterable<Buffer>, firstChunk: number): AsyncGenerator<Buffer> {
+  const queue = new ByteQueue(plain)
+  let chunk = await queue.peek(chunkBytes)
+  for (let n = firstChunk; chunk.length > 0; n++) {
+    const current = queue.take(chunk.length)
+    chunk = await queue.peek(chunkBytes)
+    yield* sealChunk(key, chunkNonce(n, chunk.length === 0), current)
+  }
+}
+
+function sealChunk(key: Buffer, nonce: Buffer, plain: Buffer): Buffer[] {
+  const cipher = createCipheriv('chacha20-poly1305', key, nonce, { authTagLength: tagBytes })
+  const sealed = cipher.update(plain)
+  cipher.final()
+  return [sealed, cipher.getAuthTag()]
 }
 
 /**
@@ -43,13 +64,13 @@ export async function* openSealedStream(identities: readonly Secret[], source: A
   const nonce = await queue.peek(payloadNonceBytes)
   if (nonce.length < payloadNonceBytes) throw damaged('it is cut short')
   const key = payloadKey(fileKey, Buffer.from(queue.take(payloadNonceBytes)))
-  const stream = new ChunkNonce()
   const size = chunkBytes + tagBytes
-  for (let chunk = await queue.peek(size); ; ) {
+  let chunk = await queue.peek(size)
+  for (let n = 0; ; n++) {
     const current = chunk.length > 0 ? queue.take(chunk.length) : chunk
     chunk = await queue.peek(size)
     const isLast = chunk.length === 0
-    const plaintext = openChunk(key, stream.next(isLast), current)
+    const plaintext = openChunk(key, chunkNonce(n, isLast), current)
     if (plaintext.length > 0) yield plaintext
     if (isLast) return
   }
@@ -127,15 +148,11 @@ function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {
 }
 
 /** STREAM nonces: an 11-byte big-endian counter, then 1 for the last chunk. */
-class ChunkNonce {
-  #counter = 0
-
-  next(isLast: boolean): Buffer {
-    const nonce = Buffer.alloc(12)
-    nonce.writeUIntBE(this.#counter++, 5, 6)
-    nonce[11] = isLast ? 1 : 0
-    return nonce
-  }
+function chunkNonce(counter: number, isLast: boolean): Buffer {
+  const nonce = Buffer.alloc(12)
+  nonce.writeUIntBE(counter, 5, 6)
+  nonce[11] = isLast ? 1 : 0
+  return nonce
 }
 
 function damaged(detail: string, cause?: unknown): AppError {

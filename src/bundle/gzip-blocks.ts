@@ -1,6 +1,9 @@
 import { constants, crc32, createDeflateRaw, type DeflateRaw } from 'node:zlib'
 
-const blockBytes = 256 * 1024
+const blockBytes = 1024 * 1024
+/** Shorter parts are copied together: handing one to another thread costs more. */
+const shortBytes = 16 * 1024
+const outputBytes = 256 * 1024
 /** One fewer than the platform's pool has threads, so that writing the result never queues behind compression. */
 const laneCount = 3
 
@@ -21,10 +24,12 @@ export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 1): Asy
   let count = 0
   yield header
   try {
-    for await (const block of joinedBlocks(source)) {
-      checksum = crc32(block, checksum)
+    for await (const block of blocksOf(source)) {
+      for (const part of block) {
+        checksum = crc32(part, checksum)
+        size += part.length
+      }
       const lane = lanes[count++ % laneCount] as Lane
-      size += block.length
       inFlight.push(lane.compress(block))
       if (inFlight.length >= laneCount) yield* (await inFlight.shift()) as Buffer[]
     }
@@ -45,19 +50,19 @@ class Lane {
   #previous: Promise<unknown> = Promise.resolve()
 
   constructor(level: number) {
-    this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: blockBytes })
+    this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: outputBytes })
     this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk))
   }
 
-  compress(block: Buffer): Promise<Buffer[]> {
+  compress(block: Buffer[]): Promise<Buffer[]> {
     const done = this.#previous.then(() => this.#run(block))
     this.#previous = done
     return done
   }
 
-  #run(block: Buffer): Promise<Buffer[]> {
+  #run(block: Buffer[]): Promise<Buffer[]> {
     return new Promise((resolve) => {
-      this.#deflate.write(block)
+      for (const part of block) this.#deflate.write(part)
       this.#deflate.flush(constants.Z_FULL_FLUSH, () => {
         const output = this.#output
         this.#output = []
@@ -71,16 +76,19 @@ class Lane {
   }
 }
 
-async function* joinedBlocks(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let parts: Buffer[] = []
+/** Groups what passes into blocks without copying the long parts. */
+async function* blocksOf(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer[]> {
+  let block: Buffer[] = []
   let size = 0
   for await (const part of source) {
-    parts.push(part)
+    const last = block.at(-1)
+    if (last !== undefined && last.length + part.length <= shortBytes) block[block.length - 1] = Buffer.concat([last, part])
+    else block.push(part)
     size += part.length
     if (size < blockBytes) continue
-    yield parts.length === 1 ? part : Buffer.concat(parts, size)
-    parts = []
+    yield block
+    block = []
     size = 0
   }
-  if (size > 0) yield Buffer.concat(parts, size)
+  if (size > 0) yield block
 }

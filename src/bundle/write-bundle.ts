@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { pack } from 'tar-stream'
-import { AppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
 import { sha256Of } from './digest.ts'
 import { archiveName, type Manifest, manifestName, type SignedManifest, signValue } from './manifest.ts'
+import { headUnit, type Wrapping } from './wrapping.ts'
 
 /** A small file of a bundle, whole. */
 export interface Member {
@@ -11,46 +12,76 @@ export interface Member {
   content: Buffer
 }
 
-/** The compressed archive, which was spooled because a tar entry's size stands before its bytes. */
-export interface SpooledArchive {
-  bytes: number
-  sha256: string
-  read(): AsyncIterable<Buffer>
+/** A file that is written in parts, at positions. */
+export interface BundleFile {
+  write(source: AsyncIterable<Buffer>, position: number): Promise<void>
 }
 
-/**
- * The tar of a bundle as a stream: members, archive, and the signed manifest last, because digests are known last.
- * @param describe gets the digests of all members and gives the manifest
- */
-export function writeBundle(input: {
+interface BundleInput {
   members: readonly Member[]
-  archive: SpooledArchive
+  /** The compressed archive. */
+  archive: AsyncIterable<Buffer>
+  wrapping: Wrapping
+  file: BundleFile
   signingKey: Secret
-  describe(members: Manifest['members']): Manifest
-}): { tar: AsyncIterable<Buffer>; manifest: SignedManifest } {
-  const digests = input.members.map(({ name, content }) => ({ name, bytes: content.length, sha256: sha256(content) }))
-  const manifest = input.describe([...digests, { name: archiveName, bytes: input.archive.bytes, sha256: input.archive.sha256 }])
-  const signed: SignedManifest = { manifest, ...signValue(manifest, input.signingKey) }
-  return { tar: tarOf(input.members, input.archive, signed), manifest: signed }
+  /** Gets the digests of all members when the archive has passed, and gives the manifest. */
+  describe(digests: Manifest['members']): Promise<Manifest>
 }
 
 const tarBlockBytes = 512
 /** Two blocks of zeros end a tar. */
 const tarEndBytes = 2 * tarBlockBytes
 
-/** The archive, which is nearly all of it, passes by untouched; the library packs the small members around it. */
-async function* tarOf(members: readonly Member[], archive: SpooledArchive, signed: SignedManifest): AsyncGenerator<Buffer> {
-  yield (await packed(members)).subarray(0, -tarEndBytes)
-  yield archiveHeader(archive.bytes)
-  const spooled = sha256Of(archive.read())
-  yield* spooled.bytes
-  if (spooled.value() !== archive.sha256) {
-    throw new AppError('failed', 'the archive read back from its spool is not what was written', {
-      hint: 'the disk is full or faulty',
-    })
+/**
+ * Writes a bundle in one pass: members, archive, and the signed manifest last, because digests are known last. The size of the archive
+ * stands before it, so the head of the tar is held back until the end; nothing is written to disk that is not enclosed.
+ */
+export async function writeBundle(input: BundleInput): Promise<SignedManifest> {
+  const { members, wrapping, file } = input
+  const start = (await packed(members)).subarray(0, -tarEndBytes)
+  const headBytes = Math.ceil((start.length + tarBlockBytes) / headUnit) * headUnit
+  /** What is not filled of it stays zeros, which a tar may end with. */
+  const head = Buffer.alloc(headBytes)
+  start.copy(head)
+  const tar: RunningTar = { head, held: start.length + tarBlockBytes, passed: 0 }
+  const archive = sha256Of(input.archive)
+  let signed: SignedManifest | undefined
+
+  const pieces = async function* () {
+    yield* archive.bytes
+    archiveHeader(archive.size()).copy(head, start.length)
+    yield Buffer.alloc((tarBlockBytes - (archive.size() % tarBlockBytes)) % tarBlockBytes)
+    const manifest = await input.describe(digestsOf(members, archive))
+    signed = { manifest, ...signValue(manifest, input.signingKey) }
+    yield packed([{ name: manifestName, content: Buffer.from(`${JSON.stringify(signed, null, 2)}\n`) }])
   }
-  yield Buffer.alloc((tarBlockBytes - (archive.bytes % tarBlockBytes)) % tarBlockBytes)
-  yield await packed([{ name: manifestName, content: Buffer.from(`${JSON.stringify(signed, null, 2)}\n`) }])
+  await file.write(wrapping.body(behindHead(tar, pieces()), headBytes), wrapping.spaceOf(headBytes))
+  await file.write(Readable.from([wrapping.head(head, tar.passed === 0)]), 0)
+  return signed as unknown as SignedManifest
+}
+
+interface RunningTar {
+  head: Buffer
+  /** How much of the head there is. */
+  held: number
+  /** Bytes that went by behind it. */
+  passed: number
+}
+
+/** Fills the head with what comes first and passes on the rest. */
+async function* behindHead(tar: RunningTar, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const piece of source) {
+    const kept = piece.copy(tar.head, tar.held)
+    tar.held += kept
+    if (kept === piece.length) continue
+    tar.passed += piece.length - kept
+    yield piece.subarray(kept)
+  }
+}
+
+function digestsOf(members: readonly Member[], archive: ReturnType<typeof sha256Of>): Manifest['members'] {
+  const digests = members.map(({ name, content }) => ({ name, bytes: content.length, sha256: sha256(content) }))
+  return [...digests, { name: archiveName, bytes: archive.size(), sha256: archive.value() }]
 }
 
 async function packed(members: readonly Member[]): Promise<Buffer> {

@@ -8,8 +8,9 @@ import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { verifyBackup } from '../../src/backup/verify-backup.ts'
 import { newIdentity } from '../../src/bundle/age-keys.ts'
-import { openSealedStream, sealStream } from '../../src/bundle/age-stream.ts'
+import { openSealedStream, sealWrapping } from '../../src/bundle/age-stream.ts'
 import { readBundle } from '../../src/bundle/read-bundle.ts'
+import { headUnit, type Wrapping } from '../../src/bundle/wrapping.ts'
 import { openHost } from '../../src/host.ts'
 import { findProgram, needs } from '../servers.ts'
 import { newHost, type TestHost } from '../test-host.ts'
@@ -187,6 +188,12 @@ async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let start = 0; start < bytes.length; start += 65_536) yield bytes.subarray(start, start + 65_536)
 }
 
+async function wrapped(wrapping: Wrapping, plain: Buffer): Promise<Buffer> {
+  const head = plain.subarray(0, headUnit)
+  const body = Buffer.concat(await Array.fromAsync(wrapping.body(pieces(plain.subarray(headUnit)), headUnit)))
+  return Buffer.concat([wrapping.head(head, plain.length <= headUnit), body])
+}
+
 test('the age program opens what we seal, and we open what it seals', needs('AGE'), async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-age-'))
   t.after(() => rm(folder, { recursive: true, force: true }))
@@ -197,7 +204,7 @@ test('the age program opens what we seal, and we open what it seals', needs('AGE
     execFileSync(findProgram('AGE') as string, words, { maxBuffer: 1e9, stdio: ['ignore', 'pipe', 'pipe'] })
   for (const size of [0, 1, 65_535, 65_536, 65_537, 300_000]) {
     const plain = Buffer.alloc(size, 'certautopilot')
-    const sealed = Buffer.concat(await Array.fromAsync(sealStream([recipient], pieces(plain))))
+    const sealed = await wrapped(await sealWrapping([recipient]), plain)
     await writeFile(join(folder, 'ours.age'), sealed)
     assert.ok(age('-d', '-i', identityFile, join(folder, 'ours.age')).equals(plain), `age reads ours, ${size} bytes`)
     await writeFile(join(folder, 'plain'), plain)

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
-import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, Spool, WrittenFile } from '../catalogue.ts'
+import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
 const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
@@ -25,14 +25,6 @@ class FolderCatalogue implements Catalogue {
     await this.#removeOldDrafts()
     const path = join(this.directory, `.draft-${randomUUID()}`)
     return new FileDraft(path, this.directory, await open(path, 'wx+', 0o600))
-  }
-
-  async openSpool(): Promise<Spool> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 })
-    const path = join(this.directory, `.spool-${randomUUID()}`)
-    const handle = await open(path, 'wx+', 0o600)
-    await unlink(path)
-    return new UnlinkedSpool(handle)
   }
 
   async list(): Promise<CatalogueEntry[]> {
@@ -87,6 +79,7 @@ class FileDraft implements Draft {
   readonly #path: string
   readonly #directory: string
   readonly #handle: FileHandle
+  readonly #parts: WrittenPart[] = []
   #isPlaced = false
 
   constructor(path: string, directory: string, handle: FileHandle) {
@@ -95,17 +88,25 @@ class FileDraft implements Draft {
     this.#handle = handle
   }
 
-  async write(source: AsyncIterable<Buffer>): Promise<WrittenFile> {
-    const written = await writeAll(this.#handle, source)
+  async write(source: AsyncIterable<Buffer>, position: number): Promise<void> {
+    const written = await writeAll(this.#handle, source, position)
+    if (written.bytes > 0) this.#parts.push({ position, ...written })
+  }
+
+  async finish(): Promise<WrittenFile> {
     await this.#handle.sync()
-    const hash = createHash('sha256')
-    for await (const chunk of readHandle(this.#handle)) hash.update(chunk)
-    if (hash.digest('hex') !== written.sha256) {
-      throw new AppError('failed', `the bundle read back from "${this.#directory}" is not what was written`, {
-        hint: 'the disk or its file system is faulty',
-      })
+    const whole = createHash('sha256')
+    let end = 0
+    for (const { position, bytes, sha256 } of this.#parts.toSorted((a, b) => a.position - b.position)) {
+      const part = createHash('sha256')
+      for await (const chunk of readHandle(this.#handle, position, bytes)) {
+        part.update(chunk)
+        whole.update(chunk)
+      }
+      if (position !== end || part.digest('hex') !== sha256) throw notWhatWasWritten(this.#directory)
+      end += bytes
     }
-    return written
+    return { bytes: end, sha256: whole.digest('hex') }
   }
 
   async publish(name: string, sidecar: Sidecar): Promise<void> {
@@ -130,34 +131,24 @@ class FileDraft implements Draft {
   }
 }
 
-class UnlinkedSpool implements Spool {
-  readonly #handle: FileHandle
+interface WrittenPart extends WrittenFile {
+  position: number
+}
 
-  constructor(handle: FileHandle) {
-    this.#handle = handle
-  }
-
-  write(source: AsyncIterable<Buffer>): Promise<WrittenFile> {
-    return writeAll(this.#handle, source)
-  }
-
-  read(): AsyncIterable<Buffer> {
-    return readHandle(this.#handle)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
-  }
+function notWhatWasWritten(directory: string): AppError {
+  return new AppError('failed', `the bundle read back from "${directory}" is not what was written`, {
+    hint: 'the disk or its file system is faulty',
+  })
 }
 
 /** One write is under way while the next chunk is made. */
-async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>): Promise<WrittenFile> {
+async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start: number): Promise<WrittenFile> {
   const hash = createHash('sha256')
   let bytes = 0
   let writing: Promise<unknown> = Promise.resolve()
   for await (const chunk of grouped(source)) {
     await writing
-    writing = handle.write(chunk, 0, chunk.length, bytes)
+    writing = handle.write(chunk, 0, chunk.length, start + bytes)
     writing.catch(() => {})
     hash.update(chunk)
     bytes += chunk.length
@@ -181,9 +172,14 @@ async function* grouped(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   if (size > 0) yield Buffer.concat(parts, size)
 }
 
-async function* readHandle(handle: FileHandle): AsyncGenerator<Buffer> {
-  for (let position = 0; ; ) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(readBytes), 0, readBytes, position)
+async function* readHandle(handle: FileHandle, start = 0, size = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {
+  for (let position = start; position < start + size; ) {
+    const { bytesRead, buffer } = await handle.read(
+      Buffer.allocUnsafe(readBytes),
+      0,
+      Math.min(readBytes, start + size - position),
+      position,
+    )
     if (bytesRead === 0) return
     position += bytesRead
     yield buffer.subarray(0, bytesRead)

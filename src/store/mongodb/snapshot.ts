@@ -4,19 +4,20 @@ import type { CollectionInfo } from '../../archive/format.ts'
 import { AppError } from '../../core/app-error.ts'
 import type { Snapshot } from '../store.ts'
 import { markerCollection, translated } from './client.ts'
+import { readRawBatches } from './raw-batches.ts'
 import { readRawCatalogue } from './raw-catalogue.ts'
 import { isOurs } from './store.ts'
 
-const blockBytes = 256 * 1024
-
 /**
- * Two ways to hold a point in time. A snapshot session may read for minutes, but not every server holds it; a transaction with read
- * concern "snapshot" ends after 60 s on a default server, but holds. The first one that the marker proves is taken.
+ * Two ways to hold a point in time. A snapshot session may read for minutes, but not every server holds it, and nothing keeps its
+ * commands at one router of a sharded cluster; a transaction with read concern "snapshot" ends after 60 s on a default server, but
+ * holds. The first one that the marker proves is taken.
  */
 const ways = ['snapshot session', 'transaction'] as const
 
 export async function openSnapshot(client: MongoClient, database: Db): Promise<Snapshot> {
-  for (const way of ways) {
+  const isSharded = (await database.admin().command({ hello: 1 })).msg === 'isdbgrid'
+  for (const way of isSharded ? (['transaction'] as const) : ways) {
     const snapshot = await tryToOpen(client, database, way)
     if (snapshot !== undefined) return snapshot
   }
@@ -67,25 +68,11 @@ class MongoSnapshot implements Snapshot {
   }
 
   async *read(collection: string): AsyncGenerator<Buffer> {
-    const cursor = this.#database.collection(collection).find({}, { session: this.#session, raw: true, batchSize: 1000 })
-    let parts: Uint8Array[] = []
-    let size = 0
     try {
-      while (await cursor.hasNext()) {
-        for (const document of cursor.readBufferedDocuments()) {
-          const bytes = document as unknown as Uint8Array
-          parts.push(bytes)
-          size += bytes.length
-          if (size < blockBytes) continue
-          yield Buffer.concat(parts, size)
-          parts = []
-          size = 0
-        }
-      }
+      yield* readRawBatches(this.#database, this.#session, collection)
     } catch (error) {
       throw translated(error)
     }
-    if (size > 0) yield Buffer.concat(parts, size)
   }
 
   async prove(): Promise<void> {

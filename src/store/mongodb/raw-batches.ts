@@ -1,0 +1,47 @@
+import type { ClientSession, Db } from 'mongodb'
+import { AppError } from '../../core/app-error.ts'
+import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
+
+const documentsPerBatch = 500
+
+/**
+ * Reads a collection as buffers of whole documents, one behind the other, without an object for any of them. It speaks the cursor
+ * commands itself: the driver's cursor hands out documents one by one, which costs as much as compressing them.
+ */
+export async function* readRawBatches(database: Db, session: ClientSession, collection: string): AsyncGenerator<Buffer> {
+  const run = (command: Record<string, unknown>) =>
+    database.command({ ...command, batchSize: documentsPerBatch }, { session, raw: true })
+  let reply = await run({ find: collection })
+  for (;;) {
+    const { id, documents } = takeBatch(reply.cursor as Uint8Array)
+    if (documents.length > 0) yield documents
+    if (id === 0n) return
+    reply = await run({ getMore: id, collection })
+  }
+}
+
+/**
+ * The documents of a cursor's reply, and the cursor's id. In the reply they are members of an array with a key before each; they are
+ * moved together where they are, so nothing is allocated. The reply is not whole afterwards.
+ * @throws AppError `failed` it is not a cursor
+ */
+export function takeBatch(reply: Uint8Array): { id: bigint; documents: Buffer } {
+  const cursor = Buffer.from(reply.buffer, reply.byteOffset, reply.byteLength)
+  let id: bigint | undefined
+  let batch: Element | undefined
+  for (const element of elementsOf(cursor)) {
+    if (element.name === 'id' && element.type === bsonType.int64) id = cursor.readBigInt64LE(element.start)
+    if (element.name === 'firstBatch' || element.name === 'nextBatch') batch = element
+  }
+  if (id === undefined || batch === undefined) throw new AppError('failed', 'MongoDB answered a cursor command without a cursor')
+  return { id, documents: joinMembers(nestedDocument(cursor, batch)) }
+}
+
+function joinMembers(array: Buffer): Buffer {
+  let used = 0
+  for (const { start, end } of elementsOf(array)) {
+    array.copyWithin(used, start, end)
+    used += end - start
+  }
+  return array.subarray(0, used)
+}
