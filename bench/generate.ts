@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { serialize } from 'bson'
 import type { Certificate, PrivateKey } from '../src/certificates/collections.ts'
+import { notFromAcme, renewalWorks } from '../src/certificates/describe.ts'
 import type { Host } from '../src/host.ts'
 import { collections, keysIn } from '../src/host.ts'
 import { buildRegistry, type KekRegistry } from '../src/kek/registry.ts'
@@ -66,6 +67,8 @@ function documentsOf(n: number, kek: KekRegistry): { certificate: Buffer; key: B
     kind: 'managed',
     status: 'active',
     ca_id: 'ca',
+    ...notFromAcme,
+    ...renewalWorks,
     issuer: 'Bench intermediate',
     serial,
     fingerprint: randomBytes(32).toString('hex'),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, unlink } from 'node:fs/promises'
+import { mkdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { dirname, join } from 'node:path'
 import type { AccessParts } from './access/access.ts'
 import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
@@ -11,12 +12,14 @@ import { requiredSecret } from './config/secrets.ts'
 import { AppError, systemCodeOf } from './core/app-error.ts'
 import type { Clock } from './core/clock.ts'
 import type { Secret } from './core/secret.ts'
+import type { DnsAccess, DnsLookup, DnsProvider } from './dns/dns.ts'
 import { type Anchor, type AnchorRecord, whyForeign } from './epoch/anchor.ts'
 import { type Epoch, enterSafeMode, openEpoch, refuseInSafeMode } from './epoch/epoch.ts'
 import { appVersion, collections, type Host, openStore } from './host.ts'
 import type { HttpParts } from './http/parts.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
 import { buildRegistry, type KekRegistry } from './kek/registry.ts'
+import type { Outbound } from './outbound/outbound.ts'
 import type { Store } from './store/store.ts'
 
 export type Log = HttpParts['log'] & { info(data: object, message: string): void }
@@ -103,10 +106,44 @@ function certificateParts(input: {
       createCa: async (name, now) => (await import('./issuer/internal-ca/create-ca.ts')).createCa(name, now),
       open: (pair, crlUrl) => lazyIssuer(async () => (await import('./issuer/internal-ca/issuer.ts')).openInternalCa(pair, crlUrl)),
     },
+    acme: async (access, signal) => (await import('./issuer/acme/acme.ts')).openAcme(await openOutboundFor(config), access, signal),
+    dns: { open: openDns, lookup: (authorities) => openLookup(config, authorities) },
+    webroot: webrootOf(config),
     publicUrl: config['server.public_url'] || input.publicUrl || `http://${config['server.host']}:${config['server.port']}`,
     renewBeforeDays: config['certificates.renew_before_days'],
     requireAllowed: isDrill ? drillRule() : (action) => refuseInSafeMode(store, action),
   }
+}
+
+async function openOutboundFor(config: Config): Promise<Outbound> {
+  return (await import('./outbound/guarded/outbound.ts')).openOutbound(config['outbound.allow'])
+}
+
+async function openDns(access: DnsAccess): Promise<DnsProvider> {
+  return (await import('./dns/rfc2136/dns.ts')).openRfc2136(access)
+}
+
+async function openLookup(config: Config, authorities: readonly string[]): Promise<DnsLookup> {
+  return (await import('./dns/resolver/lookup.ts')).openDnsLookup({ resolvers: config['acme.resolvers'], authorities })
+}
+
+/** Answers to HTTP-01 as files: tokens are checked, because they become names. */
+function webrootOf(config: Config): CertificateParts['webroot'] {
+  const folder = config['acme.webroot']
+  if (folder === '') return undefined
+  const pathOf = (token: string) => join(folder, '.well-known', 'acme-challenge', checkedToken(token))
+  return {
+    async put(token, content) {
+      await mkdir(dirname(pathOf(token)), { recursive: true })
+      await writeFile(pathOf(token), content)
+    },
+    remove: (token) => rm(pathOf(token), { force: true }),
+  }
+}
+
+function checkedToken(token: string): string {
+  if (!/^[\w-]{1,200}$/.test(token)) throw new AppError('refused-by-ca', 'the CA gave a token that is no token (RFC 8555, 8.3)')
+  return token
 }
 
 /** Loads the X.509 library when the first certificate is signed: a start does not need it. */

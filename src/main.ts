@@ -3,7 +3,7 @@ import { enableCompileCache } from 'node:module'
 import { createInterface } from 'node:readline/promises'
 import { type Command, helpText } from './cli/command.ts'
 import { commandGroups, commandsOf } from './cli/commands.ts'
-import type { Context } from './cli/context.ts'
+import type { Context, SecretVariable } from './cli/context.ts'
 import { Output } from './cli/output.ts'
 import { matchCommand, parseArguments } from './cli/parse-arguments.ts'
 import { processEnvironment } from './config/environment.ts'
@@ -41,6 +41,8 @@ export const exitCodes = {
   preflight: 24,
   'post-check-failed': 27,
   unreachable: 28,
+  'refused-by-ca': 1,
+  'refused-by-dns': 1,
   interrupted: 130,
 } as const satisfies Record<ErrorCode, number>
 
@@ -174,7 +176,7 @@ async function announce(out: Output, url: string, tokenPath: string): Promise<vo
   if (token !== '') out.note(`nobody owns this installation yet; setup token: ${token.trim()}`)
 }
 
-async function askSecret(question: string, variable: 'CERTAUTOPILOT_PASSWORD' | 'CERTAUTOPILOT_PASSPHRASE'): Promise<string> {
+async function askSecret(question: string, variable: SecretVariable): Promise<string> {
   const given = environment[variable]
   if (given !== undefined) return given
   if (process.stdin.isTTY !== true) {

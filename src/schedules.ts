@@ -2,11 +2,12 @@ import type { App } from './app.ts'
 import { systemActor } from './audit/audit.ts'
 import { linkAudit } from './audit/link-audit.ts'
 import { requestDueRenewals } from './certificates/renew-certificate.ts'
+import { refreshRenewalTimes } from './certificates/renewal-information.ts'
 import { minuteMs, secondMs } from './core/clock.ts'
 import type { Schedule } from './jobs/scheduler.ts'
 
 /** What the scheduler's leader does, and how often. */
-export function schedulesOf(app: App): Schedule[] {
+export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
   const { store, clock, config } = app
   return [
     {
@@ -19,6 +20,13 @@ export function schedulesOf(app: App): Schedule[] {
       everyMs: config['scheduler.interval_seconds'] * secondMs,
       async run() {
         if (!app.isDrill && (await app.mayAct())) await requestDueRenewals(app.certificates, { actor: systemActor })
+      },
+    },
+    {
+      name: 'ask CAs when to renew',
+      everyMs: config['scheduler.interval_seconds'] * secondMs,
+      async run() {
+        if (!app.isDrill && (await app.mayAct())) await refreshRenewalTimes(app.certificates, signal)
       },
     },
     { name: 'remove what has expired', everyMs: minuteMs, run: () => store.removeExpired(clock.now()) },

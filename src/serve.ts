@@ -5,11 +5,14 @@ import { newToken } from './access/access.ts'
 import { isSetUp } from './access/setup.ts'
 import { type App, type Log, openApp } from './app.ts'
 import { resumeRestore } from './backup/restore-backup.ts'
+import { noteFailure } from './certificates/note-failure.ts'
 import { AppError, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import { sleep } from './core/clock.ts'
 import { type Host, openHost } from './host.ts'
+import { listenForChallenges } from './http/challenge-listener.ts'
 import { createHttpServer } from './http/server.ts'
 import { jobHandlers } from './job-handlers.ts'
+import type { Job } from './jobs/job.ts'
 import { runScheduler } from './jobs/scheduler.ts'
 import { runWorker } from './jobs/worker.ts'
 import { schedulesOf } from './schedules.ts'
@@ -44,6 +47,16 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
   stack.defer(() => http.close())
   const url = options.socket === undefined ? await listen(http, host, options) : await http.listen({ path: options.socket })
   if (!isDrill) await listenForHost(http, host.paths.adminSocket)
+  const challengePort = host.config['acme.http01_port']
+  if (challengePort > 0 && !isDrill) {
+    const challenges = await listenForChallenges(app.store, challengePort).catch((error) => {
+      throw new AppError('preflight', `cannot listen on port ${challengePort} for HTTP-01: ${messageOf(error)}`, {
+        hint: 'set acme.http01_port in config.yaml to a free one, or to 0 and forward /.well-known/acme-challenge/ to this service',
+        cause: error,
+      })
+    })
+    stack.defer(() => void challenges.close().closeAllConnections())
+  }
   app.certificates.publicUrl = host.config['server.public_url'] || url
 
   const stopping = new AbortController()
@@ -107,8 +120,9 @@ async function startLoops(app: App, log: Log, signal: AbortSignal): Promise<void
     owner,
     leaseMs: config['worker.lease_seconds'] * 1000,
     concurrency: config['worker.concurrency'],
+    onFailure: (job: Job) => noteFailure(app.certificates, job),
   }
-  const scheduler = { store, clock, owner, schedules: schedulesOf(app), log }
+  const scheduler = { store, clock, owner, schedules: schedulesOf(app, signal), log }
   await Promise.all([runWorker(worker, signal), runScheduler(scheduler, signal), beat(app, log, signal)])
 }
 

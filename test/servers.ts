@@ -7,7 +7,18 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
 /** Programs that `tools/test-servers` found or installed. */
-type Program = 'SECANTUSD' | 'AGE' | 'OPENSSL' | 'UNSHARE' | 'MONGODUMP' | 'MONGORESTORE' | 'BSONDUMP'
+type Program =
+  | 'SECANTUSD'
+  | 'PEBBLE'
+  | 'CHALLTESTSRV'
+  | 'NAMED'
+  | 'CHROMIUM'
+  | 'AGE'
+  | 'OPENSSL'
+  | 'UNSHARE'
+  | 'MONGODUMP'
+  | 'MONGORESTORE'
+  | 'BSONDUMP'
 
 const listPath = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'certautopilot', 'test-servers', 'servers.env')
 const installed = existsSync(listPath) ? readFileSync(listPath, 'utf8') : ''
@@ -17,8 +28,9 @@ export function findProgram(program: Program): string | undefined {
 }
 
 /** The `skip` option of a test that needs a program: the reason, when it is missing. */
-export function needs(program: Program): { skip: string | false } {
-  return { skip: findProgram(program) === undefined && `needs ${program}, which tools/test-servers could not provide` }
+export function needs(...programs: Program[]): { skip: string | false } {
+  const missing = programs.find((program) => findProgram(program) === undefined)
+  return { skip: missing !== undefined && `needs ${missing}, which tools/test-servers could not provide` }
 }
 
 export interface MongoServer extends AsyncDisposable {

@@ -1,4 +1,6 @@
+import type { DnsProviderName } from '../dns/dns.ts'
 import type { RevocationReason } from '../issuer/issuer.ts'
+import type { ChallengeType } from '../issuer/ordering-issuer.ts'
 import { kekVersionIndex } from '../kek/collections.ts'
 import type { Envelope } from '../kek/envelope.ts'
 import type { CollectionSpec, StoredDocument } from '../store/store.ts'
@@ -31,9 +33,21 @@ export interface Certificate extends StoredDocument {
   name: string
   sans: string[]
   kind: CertificateKind
-  status: 'active' | 'revoked'
-  /** The internal CA that signs for it; empty for a watched certificate. */
+  /** `requested` until a CA that is asked by protocol has issued it. */
+  status: 'requested' | 'active' | 'revoked'
+  /** The internal CA that signs for it; empty for a watched certificate and for one from an ACME CA. */
   ca_id: string
+  /** The ACME account that orders it; empty for one that comes from elsewhere. */
+  account_id: string
+  /** How an ACME CA is shown that its names are ours. */
+  challenge: ChallengeType | ''
+  /** For DNS-01. */
+  dns_credential_id: string
+  /** When an ACME CA is to be asked again when it would like a renewal (RFC 9773). */
+  ari_check_at: Date
+  /** Where automatic renewal stands when it does not work, and why. */
+  renewal_state: 'failing' | 'stalled' | ''
+  renewal_error: string
   /** The issuer's name as the certificate spells it. */
   issuer: string
   serial: string
@@ -54,6 +68,72 @@ export interface Certificate extends StoredDocument {
   /** Lower-case text that the search looks in. */
   search: string
   created_at: Date
+}
+
+/** An account at an ACME CA. */
+export interface AcmeAccount extends StoredDocument {
+  project_id: string
+  name: string
+  directory_url: string
+  is_staging: boolean
+  email: string
+  /** PEM of CAs that are trusted when this CA is asked; the public ones if empty. */
+  trust_anchors_pem: string
+  profile: string
+  account_url: string
+  encrypted_private_key: Envelope
+  kek_version: number
+  created_at: Date
+}
+
+/** Lets DNS-01 records be published. */
+export interface DnsCredential extends StoredDocument {
+  project_id: string
+  name: string
+  provider: DnsProviderName
+  /** Everything but the secret: server, key name and the like. */
+  settings: Record<string, string>
+  encrypted_api_key: Envelope
+  kek_version: number
+  /** What the last probe found; null and empty before the first. */
+  probed_at: Date | null
+  probe_error: string
+  created_at: Date
+}
+
+export interface PublishedChallenge {
+  type: ChallengeType
+  /** The token, or the name of the record. */
+  name: string
+  value: string
+  zone: string
+}
+
+/** An order that is under way, so that it goes on after a crash; `_id` is the certificate's. */
+export interface AcmeOrder extends StoredDocument {
+  account_id: string
+  /** Empty until the CA has taken the order. */
+  order_url: string
+  encrypted_key: Envelope
+  kek_version: number
+  /** Written before it is published, so that it is withdrawn whatever happens. */
+  published: PublishedChallenge[]
+  created_at: Date
+}
+
+/** What is answered under `/.well-known/acme-challenge/`; `_id` is the token. */
+export interface HttpChallenge extends StoredDocument {
+  key_authorization: string
+  expires_at: Date
+}
+
+/** One line per order that a CA took: what its rate limits count. */
+export interface AcmeOrderRecord extends StoredDocument {
+  account_id: string
+  /** The names, sorted and joined: duplicates are counted by them. */
+  names: string
+  is_renewal: boolean
+  at: Date
 }
 
 export interface PrivateKey extends StoredDocument {
@@ -88,12 +168,35 @@ export const certificateCollections: CollectionSpec[] = [
       { name: 'fingerprint', key: { project_id: 1, fingerprint: 1 }, unique: true },
       { name: 'due', key: { next_renewal_at: 1, _id: 1 } },
       { name: 'ca', key: { ca_id: 1 } },
+      { name: 'renewal_state', key: { renewal_state: 1, _id: 1 } },
+      { name: 'ari', key: { ari_check_at: 1, _id: 1 } },
+      { name: 'account', key: { account_id: 1 } },
+      { name: 'dns_credential', key: { dns_credential_id: 1 } },
     ],
   },
   {
     name: 'certificate_private_keys',
     indexes: [{ name: 'certificate', key: { certificate_id: 1 } }, kekVersionIndex],
     envelopes: ['encrypted_key'],
+  },
+  {
+    name: 'acme_accounts',
+    indexes: [{ name: 'name', key: { project_id: 1, name: 1 }, unique: true }, kekVersionIndex],
+    envelopes: ['encrypted_private_key'],
+  },
+  {
+    name: 'dns_credentials',
+    indexes: [{ name: 'name', key: { project_id: 1, name: 1 }, unique: true }, kekVersionIndex],
+    envelopes: ['encrypted_api_key'],
+  },
+  { name: 'acme_orders', indexes: [{ name: 'account', key: { account_id: 1 } }, kekVersionIndex], envelopes: ['encrypted_key'] },
+  { name: 'http_challenges', indexes: [{ name: 'expiry', key: { expires_at: 1 }, expireAfterSeconds: 0 }] },
+  {
+    name: 'acme_order_log',
+    indexes: [
+      { name: 'account', key: { account_id: 1, at: 1, names: 1 } },
+      { name: 'age', key: { at: 1 }, expireAfterSeconds: 8 * 24 * 3600 },
+    ],
   },
   { name: 'issued_serials', indexes: [{ name: 'revoked', key: { ca_id: 1, revoked_at: 1 } }] },
 ]

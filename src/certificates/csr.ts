@@ -1,4 +1,5 @@
 import 'reflect-metadata'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 import { AppError, messageOf } from '../core/app-error.ts'
 
@@ -23,4 +24,40 @@ function parsed(pem: string): x509.Pkcs10CertificateRequest {
       cause: error,
     })
   }
+}
+
+/** A PKCS#10 request in DER for names, signed with their key. */
+export async function makeCsr(key: KeyObject, names: readonly string[]): Promise<Buffer> {
+  const algorithm =
+    key.asymmetricKeyType === 'rsa'
+      ? { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
+      : { name: 'ECDSA', namedCurve: curveOf(key), hash: curveOf(key) === 'P-384' ? 'SHA-384' : 'SHA-256' }
+  const keys = {
+    privateKey: key.toCryptoKey(algorithm, true, ['sign']),
+    publicKey: createPublicKey(key).toCryptoKey(algorithm, true, ['verify']),
+  }
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: new x509.Name([{ CN: [names[0] as string] }]).toString(),
+    keys,
+    signingAlgorithm: algorithm,
+    extensions: [new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value })))],
+  })
+  return Buffer.from(request.rawData)
+}
+
+function curveOf(key: KeyObject): string {
+  return key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : 'P-256'
+}
+
+/**
+ * What an ACME CA calls a certificate (RFC 9773, 4.1): the key identifier of its authority and its serial, both base64url.
+ * @returns undefined for a certificate without such an identifier
+ */
+export function ariId(pem: string): string | undefined {
+  const certificate = new x509.X509Certificate(pem)
+  const authority = certificate.getExtension(x509.AuthorityKeyIdentifierExtension)
+  if (authority?.keyId === undefined) return undefined
+  const serial = Buffer.from(certificate.serialNumber, 'hex')
+  const signed = (serial[0] ?? 0) > 0x7f ? Buffer.concat([Buffer.of(0), serial]) : serial
+  return `${Buffer.from(authority.keyId, 'hex').toString('base64url')}.${signed.toString('base64url')}`
 }

@@ -47,6 +47,12 @@ export function renewalTime(notBefore: Date, notAfter: Date, renewBeforeDays: nu
 
 export const neverRenewed = new Date('9999-12-31T00:00:00Z')
 
+/** What a certificate has that does not come from an ACME CA. */
+export const notFromAcme = { account_id: '', challenge: '', dns_credential_id: '', ari_check_at: neverRenewed } as const
+
+/** Issuing and renewing work, as far as is known. */
+export const renewalWorks = { renewal_state: '', renewal_error: '' } as const
+
 /** A certificate may have no subject at all; its names are then in the extension. */
 function nameParts(subject: string | undefined): string {
   return (subject ?? '').match(/(?:^|\n)CN=(.*)/)?.[1] ?? ''

@@ -6,7 +6,7 @@ import { newId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Change } from '../store/store.ts'
 import type { Certificate } from './collections.ts'
-import { describeCertificate, neverRenewed, parseCertificates, pemBlocks } from './describe.ts'
+import { describeCertificate, neverRenewed, notFromAcme, parseCertificates, pemBlocks, renewalWorks } from './describe.ts'
 import { sealedKey } from './keys.ts'
 import type { CertificateParts, Request } from './parts.ts'
 import { requireProject } from './projects.ts'
@@ -121,6 +121,8 @@ function watched(
     kind: 'watched',
     status: 'active',
     ca_id: '',
+    ...notFromAcme,
+    ...renewalWorks,
     ...describeCertificate(leaf),
     chain_pem: chain.map((issuer) => issuer.toString()).join(''),
     key_id: sealed?.id ?? '',

@@ -7,7 +7,7 @@ import { newId } from '../core/ids.ts'
 import type { Change } from '../store/store.ts'
 import { openIssuer, requireAuthority } from './authorities.ts'
 import type { Certificate, CertificateAuthority, IssuedSerial } from './collections.ts'
-import { type Description, describeCertificate, neverRenewed, renewalTime } from './describe.ts'
+import { type Description, describeCertificate, neverRenewed, notFromAcme, renewalTime, renewalWorks } from './describe.ts'
 import { type KeyTypeName, newPrivateKey, sealedKey } from './keys.ts'
 import type { CertificateParts, Request } from './parts.ts'
 import { requireProject } from './projects.ts'
@@ -51,6 +51,8 @@ export async function issueCertificate(parts: CertificateParts, request: Request
     kind: 'managed',
     status: 'active',
     ca_id: authority._id,
+    ...notFromAcme,
+    ...renewalWorks,
     ...description,
     chain_pem: signed.chainPem,
     key_id: sealed?.id ?? '',
@@ -118,7 +120,7 @@ export function publicKeyOf(key: KeyObject): Buffer {
 }
 
 /** @throws AppError `usage` naming the name */
-function checkedNames(names: readonly string[]): string[] {
+export function checkedNames(names: readonly string[]): string[] {
   const unique = [...new Set(names.map((name) => name.trim().toLowerCase()))]
   if (unique.length === 0) throw new AppError('usage', 'a certificate needs at least one name')
   if (unique.length > maxNames)

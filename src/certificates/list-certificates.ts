@@ -3,7 +3,7 @@ import type { Condition, Page, Store } from '../store/store.ts'
 import type { Certificate } from './collections.ts'
 
 export const certificateOrders = ['not_after', 'name'] as const
-export const certificateStates = ['active', 'expiring', 'expired', 'revoked'] as const
+export const certificateStates = ['active', 'expiring', 'expired', 'revoked', 'requested', 'failing'] as const
 
 export interface CertificateFilter {
   projectId?: string | undefined
@@ -43,7 +43,7 @@ export async function requireCertificate(store: Store, id: string): Promise<Cert
 
 /** What a person is shown: expiry counts before everything but revocation. */
 export function certificateState(certificate: Certificate, now: Date): (typeof certificateStates)[number] {
-  if (certificate.status === 'revoked') return 'revoked'
+  if (certificate.status !== 'active') return certificate.status
   if (certificate.not_after <= now) return 'expired'
   return certificate.not_after < expiringLimit(now) ? 'expiring' : 'active'
 }
@@ -58,7 +58,8 @@ function conditions(filter: CertificateFilter, now: Date): Record<string, Condit
 }
 
 function stateConditions(state: (typeof certificateStates)[number], now: Date): Record<string, Condition> {
-  if (state === 'revoked') return { status: 'revoked' }
+  if (state === 'revoked' || state === 'requested') return { status: state }
+  if (state === 'failing') return { renewal_state: { in: ['failing', 'stalled'] } }
   const range = {
     active: { gte: expiringLimit(now) },
     expiring: { gt: now, lt: expiringLimit(now) },

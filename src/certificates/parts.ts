@@ -1,6 +1,8 @@
 import type { Actor } from '../audit/audit.ts'
 import type { Clock } from '../core/clock.ts'
+import type { DnsAccess, DnsLookup, DnsProvider } from '../dns/dns.ts'
 import type { Issuer, SigningPair } from '../issuer/issuer.ts'
+import type { AccountAccess, OrderingIssuer } from '../issuer/ordering-issuer.ts'
 import type { KekRegistry } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
 
@@ -13,6 +15,15 @@ export interface CertificateParts {
     createCa(name: string, now: Date): Promise<{ root: SigningPair; intermediate: SigningPair }>
     open(pair: SigningPair, crlUrl: string): Issuer
   }
+  acme(access: AccountAccess, signal: AbortSignal): Promise<OrderingIssuer>
+  dns: {
+    /** @throws AppError `usage` a setting */
+    open(access: DnsAccess): Promise<DnsProvider>
+    /** @param authorities count as the zone's own servers, if there are any */
+    lookup(authorities: readonly string[]): Promise<DnsLookup>
+  }
+  /** Where another web server looks for answers to HTTP-01, if there is one. */
+  webroot?: { put(token: string, content: string): Promise<void>; remove(token: string): Promise<void> } | undefined
   /** Where clients fetch CRLs, without a slash at the end. */
   publicUrl: string
   renewBeforeDays: number

@@ -5,10 +5,11 @@ import type { JobRun } from '../jobs/worker.ts'
 import { findAll } from '../store/store.ts'
 import { requireAuthority } from './authorities.ts'
 import type { Certificate } from './collections.ts'
-import { neverRenewed, renewalTime } from './describe.ts'
+import { neverRenewed, renewalTime, renewalWorks } from './describe.ts'
 import { publicKeyOf, signFor } from './issue-certificate.ts'
 import { keyTypeName, newPrivateKey, sealedKey } from './keys.ts'
 import { requireCertificate } from './list-certificates.ts'
+import { orderCertificate } from './order-certificate.ts'
 import type { CertificateParts, Request } from './parts.ts'
 
 export const renewalJobKind = 'certificate.renew'
@@ -50,9 +51,11 @@ async function hasStalled({ store }: CertificateParts, certificate: Certificate)
 }
 
 /** Renews one certificate with a new key: the handler of `certificate.renew`. */
-export async function renewCertificate(parts: CertificateParts, { job, step }: JobRun): Promise<void> {
+export async function renewCertificate(parts: CertificateParts, run: JobRun): Promise<void> {
+  const { job, step } = run
   const certificate = await requireCertificate(parts.store, job.subject)
   refuseUnrenewable(certificate)
+  if (certificate.account_id && parts.substituteCaId === undefined) return orderCertificate(parts, run)
   const authority = await requireAuthority(parts, parts.substituteCaId ?? certificate.ca_id)
   await step(`making a new key (${certificate.key_type})`)
   const key = await newPrivateKey(keyTypeName(certificate.key_type))
@@ -64,6 +67,7 @@ export async function renewCertificate(parts: CertificateParts, { job, step }: J
   const renewed: Certificate = {
     ...certificate,
     ...description,
+    ...renewalWorks,
     ca_id: authority._id,
     chain_pem: signed.chainPem,
     key_id: sealed.id,
@@ -94,5 +98,6 @@ function refuseUnrenewable(certificate: Certificate): void {
       'conflict',
       `"${certificate.name}" was made from a CSR: its key is not here, so issue it again from a new CSR`,
     )
+  if (certificate.status === 'requested') throw new AppError('conflict', `"${certificate.name}" is still being issued`)
   if (certificate.status === 'revoked') throw new AppError('conflict', `"${certificate.name}" is revoked: issue a new certificate`)
 }

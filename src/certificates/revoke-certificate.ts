@@ -1,14 +1,20 @@
+import { X509Certificate } from 'node:crypto'
 import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
+import { secondMs } from '../core/clock.ts'
 import type { RevocationReason } from '../issuer/issuer.ts'
 import type { Change } from '../store/store.ts'
+import { openAccount, requireAccount } from './acme-accounts.ts'
 import { requireAuthority } from './authorities.ts'
 import type { Certificate, IssuedSerial } from './collections.ts'
 import { neverRenewed } from './describe.ts'
 import { requireCertificate } from './list-certificates.ts'
 import type { CertificateParts, Request } from './parts.ts'
 
-/** Revokes a certificate of an internal CA: it stands in the CRL from now on. @throws AppError `not-found` · `conflict` · `safe-mode` */
+/**
+ * Revokes a certificate: one of an internal CA stands in the CRL from now on, one of an ACME CA is revoked there.
+ * @throws AppError `not-found` · `conflict` · `safe-mode` · `refused-by-ca` · `unreachable`
+ */
 export async function revokeCertificate(
   parts: CertificateParts,
   request: Request,
@@ -20,8 +26,25 @@ export async function revokeCertificate(
   if (certificate.kind === 'watched')
     throw new AppError('conflict', `"${certificate.name}" is only watched: only its issuer can revoke it`)
   if (certificate.status === 'revoked') throw new AppError('conflict', `"${certificate.name}" is revoked already`)
-  const authority = await requireAuthority(parts, certificate.ca_id)
+  if (certificate.status === 'requested') throw new AppError('conflict', `"${certificate.name}" is still being issued`)
   const revoked: Certificate = { ...certificate, status: 'revoked', auto_renew: false, next_renewal_at: neverRenewed }
+  if (certificate.account_id) {
+    await revokeAtCa(parts, certificate, reason)
+    await parts.store.commit([
+      {
+        replace: 'certificates',
+        document: { ...revoked, ari_check_at: neverRenewed } as Certificate,
+        expect: { serial: certificate.serial },
+      },
+      audited(request.actor, 'certificate.revoked', certificate._id, {
+        name: certificate.name,
+        serial: certificate.serial,
+        reason,
+      }),
+    ])
+    return revoked
+  }
+  const authority = await requireAuthority(parts, certificate.ca_id)
   await parts.store.commit([
     { replace: 'certificates', document: revoked, expect: { serial: certificate.serial } },
     await serialChange(parts, certificate, reason),
@@ -33,6 +56,12 @@ export async function revokeCertificate(
     audited(request.actor, 'certificate.revoked', certificate._id, { name: certificate.name, serial: certificate.serial, reason }),
   ])
   return revoked
+}
+
+async function revokeAtCa(parts: CertificateParts, certificate: Certificate, reason: RevocationReason): Promise<void> {
+  const account = await requireAccount(parts.store, certificate.account_id)
+  const issuer = await openAccount(parts, account, AbortSignal.timeout(60 * secondMs))
+  await issuer.revoke(new X509Certificate(certificate.certificate_pem).raw, reason)
 }
 
 async function serialChange(parts: CertificateParts, certificate: Certificate, reason: RevocationReason): Promise<Change> {

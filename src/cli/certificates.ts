@@ -80,7 +80,7 @@ export const commands: Command[] = [
   },
   {
     name: 'cert issue',
-    summary: 'issue a certificate from an internal CA',
+    summary: 'issue a certificate from an internal CA, or get one from an ACME CA',
     operands: 'NAME...',
     options: {
       ...projectOption,
@@ -89,15 +89,21 @@ export const commands: Command[] = [
       'key-type': { type: 'string', value: 'TYPE', help: 'ec-p256 (default), ec-p384, rsa-2048, rsa-3072, rsa-4096' },
       days: { type: 'string', value: 'N', help: 'validity (90)' },
       'no-renew': { type: 'boolean', help: 'do not renew it automatically' },
+      acme: { type: 'string', value: 'ACCOUNT', help: 'get it from the ACME CA of this account, and follow the job' },
+      dns: { type: 'string', value: 'CREDENTIAL', help: 'prove the names by dns-01 (wildcards need it); http-01 if not given' },
+      'no-follow': { type: 'boolean', help: 'with --acme: only queue the job' },
     },
     examples: [
       'cert issue www.example.org example.org',
+      'cert issue www.example.org --acme le',
+      "cert issue '*.example.org' --acme le --dns zone",
       'cert issue --csr server.csr',
       'cert issue db.internal --key-type rsa-2048 --days 30',
     ],
     async run(context, args) {
       const csr = args.text('csr')
-      const item = await context.api<Shown>('POST', '/api/v1/certificates', {
+      const account = args.text('acme')
+      const item = await context.api<Shown & { job_id: string | null }>('POST', '/api/v1/certificates', {
         project: args.text('project') ?? 'default',
         ca: args.text('ca'),
         names: args.positionals,
@@ -105,7 +111,13 @@ export const commands: Command[] = [
         key_type: args.text('key-type'),
         validity_days: args.number('days'),
         auto_renew: args.flag('no-renew') ? false : undefined,
+        acme: account === undefined ? undefined : { account, dns_credential: args.text('dns') },
       })
+      if (item.job_id !== null && !args.flag('no-follow')) return followJob(context, item.job_id)
+      if (item.job_id !== null) {
+        const next = `certautopilot job show ${item.job_id} --follow`
+        return context.out.summary(item, [`requested "${item.name}" (${item._id}): ${next}`])
+      }
       context.out.summary(item, [`issued "${item.name}" (${item._id}), valid until ${item.not_after.slice(0, 10)}`])
     },
   },

@@ -12,6 +12,8 @@ const files: Record<string, () => Promise<Record<string, unknown>>> = {
   kek: () => import('./kek.ts'),
   cert: () => import('./certificates.ts'),
   ca: () => import('./authorities.ts'),
+  acme: () => import('./acme.ts'),
+  dns: () => import('./dns.ts'),
   project: () => import('./authorities.ts'),
   job: () => import('./jobs.ts'),
   user: () => import('./users.ts'),

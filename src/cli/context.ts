@@ -3,6 +3,13 @@ import type { Loaded } from '../config/load-config.ts'
 import type { Store } from '../store/store.ts'
 import type { Output } from './output.ts'
 
+/** Where a secret is taken from when nobody can be asked. */
+export type SecretVariable =
+  | 'CERTAUTOPILOT_PASSWORD'
+  | 'CERTAUTOPILOT_PASSPHRASE'
+  | 'CERTAUTOPILOT_EAB_HMAC_KEY'
+  | 'CERTAUTOPILOT_DNS_SECRET'
+
 /** What a command works with; `main.ts` makes it. */
 export interface Context {
   out: Output
@@ -22,5 +29,5 @@ export interface Context {
   setupToken(): Promise<string>
   quickstart(options: { exit: boolean; yes: boolean }): Promise<void>
   /** Asks on the terminal without showing the answer; or takes it from CERTAUTOPILOT_PASSWORD or standard input. */
-  askSecret(question: string, variable: 'CERTAUTOPILOT_PASSWORD' | 'CERTAUTOPILOT_PASSPHRASE'): Promise<string>
+  askSecret(question: string, variable: SecretVariable): Promise<string>
 }

@@ -15,7 +15,14 @@ export interface Loaded {
 }
 
 /** Read by other parts of the program, not settings. */
-const otherNames = new Set(['CERTAUTOPILOT_HOME', 'CERTAUTOPILOT_IDENTITY', 'CERTAUTOPILOT_PASSWORD', 'CERTAUTOPILOT_PASSPHRASE'])
+const otherNames = new Set([
+  'CERTAUTOPILOT_HOME',
+  'CERTAUTOPILOT_IDENTITY',
+  'CERTAUTOPILOT_PASSWORD',
+  'CERTAUTOPILOT_PASSPHRASE',
+  'CERTAUTOPILOT_EAB_HMAC_KEY',
+  'CERTAUTOPILOT_DNS_SECRET',
+])
 /** Names of the original that have no effect here. */
 const retiredNames: Record<string, string> = {
   CERTAUTOPILOT_ENCRYPTION_CURRENT_VERSION: 'the active KEK version is kept in the database',

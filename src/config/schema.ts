@@ -73,6 +73,22 @@ export const settings = {
   'scheduler.interval_seconds': setting(seconds, 60, 'how often due work is looked for'),
   'worker.concurrency': setting(count, 4, 'jobs that one process runs at once'),
   'worker.lease_seconds': setting(seconds, 60, 'after this long without a sign of life a job is given to another worker'),
+  'outbound.allow': hostSetting(
+    list,
+    [] as string[],
+    'addresses, ranges or host names that may be reached although they are not public: an ACME CA of your own, for example',
+  ),
+  'acme.http01_port': hostSetting(
+    port,
+    0,
+    'port of a listener of its own for HTTP-01 (CAs ask at 80); 0 for none, the service answers too',
+  ),
+  'acme.webroot': hostSetting(text, '', 'folder in which another web server looks for HTTP-01 answers, if there is one'),
+  'acme.resolvers': hostSetting(
+    list,
+    [] as string[],
+    "name servers that are asked, ADDRESS or ADDRESS:PORT; the system's if empty",
+  ),
   'certificates.renew_before_days': setting(days, 30, 'days before expiry at which a certificate is renewed'),
   'backup.directory': hostSetting(text, '', 'where bundles are kept; "backups" in the home folder if empty'),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),

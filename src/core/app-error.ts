@@ -26,6 +26,8 @@ export const errorCodes = [
   'preflight',
   'post-check-failed',
   'unreachable',
+  'refused-by-ca',
+  'refused-by-dns',
   'interrupted',
 ] as const
 

@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import { requireRole } from '../access/roles.ts'
-import { audited } from '../audit/audit.ts'
+import { type Actor, audited } from '../audit/audit.ts'
 import type { Certificate } from '../certificates/collections.ts'
-import { parseCertificates } from '../certificates/describe.ts'
+import { notFromAcme, parseCertificates, renewalWorks } from '../certificates/describe.ts'
 import { importCertificates, readPem, readPkcs12 } from '../certificates/import-certificates.ts'
 import { issueCertificate } from '../certificates/issue-certificate.ts'
-import { keyTypes, openPrivateKey } from '../certificates/keys.ts'
+import { type KeyTypeName, keyTypes, openPrivateKey } from '../certificates/keys.ts'
 import {
   certificateOrders,
   certificateState,
@@ -14,12 +14,14 @@ import {
   listCertificates,
   requireCertificate,
 } from '../certificates/list-certificates.ts'
+import { requestCertificate } from '../certificates/order-certificate.ts'
 import { requireProject } from '../certificates/projects.ts'
 import { requestRenewal } from '../certificates/renew-certificate.ts'
 import { revokeCertificate } from '../certificates/revoke-certificate.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 import { type RevocationReason, revocationReasons } from '../issuer/issuer.ts'
+import { type ChallengeType, challengeTypes } from '../issuer/ordering-issuer.ts'
 import type { HttpParts } from './parts.ts'
 import { Download, idParams, pageOf, pageQuery, type Route, type RouteContext, route } from './route.ts'
 import { certificateReply, jobReply } from './schemas.ts'
@@ -73,7 +75,7 @@ export const certificateRoutes: Route[] = [
   route({
     method: 'POST',
     path: '/api/v1/certificates',
-    summary: 'issue a certificate, from a CSR or with a key that is made here',
+    summary: 'issue a certificate from an internal CA, or ask an ACME CA for one',
     tag,
     role: 'operator',
     body: z.strictObject({
@@ -84,9 +86,18 @@ export const certificateRoutes: Route[] = [
       key_type: z.enum(keyTypes).optional(),
       validity_days: z.number().int().min(1).max(825).optional(),
       auto_renew: z.boolean().optional(),
+      acme: z
+        .strictObject({
+          account: z.string().max(100).optional().describe('id or name; the only one if not given'),
+          challenge: z.enum(challengeTypes).optional(),
+          dns_credential: z.string().max(100).optional().describe('id or name; for dns-01'),
+        })
+        .optional()
+        .describe('asks an ACME CA: the certificate is "requested" until its job is done'),
     }),
-    reply: certificateReply,
+    reply: certificateReply.extend({ job_id: z.string().nullable() }),
     async handle({ parts, caller, body }) {
+      if (body.acme !== undefined) return requestFromAcme(parts, caller, body)
       const certificate = await issueCertificate(parts.certificates, caller, {
         project: body.project,
         ca: body.ca,
@@ -96,7 +107,7 @@ export const certificateRoutes: Route[] = [
         validityDays: body.validity_days,
         autoRenew: body.auto_renew,
       })
-      return shown(parts, certificate)
+      return { ...shown(parts, certificate), job_id: null }
     },
   }),
   route({
@@ -246,8 +257,40 @@ async function filterOf(parts: HttpParts, query: z.output<typeof listQuery>) {
   }
 }
 
+interface AcmeBody {
+  project: string
+  names: string[]
+  csr_pem?: string | undefined
+  validity_days?: number | undefined
+  ca?: string | undefined
+  key_type?: KeyTypeName | undefined
+  auto_renew?: boolean | undefined
+  acme?: { account?: string | undefined; challenge?: ChallengeType | undefined; dns_credential?: string | undefined } | undefined
+}
+
+async function requestFromAcme(parts: HttpParts, caller: { actor: Actor }, body: AcmeBody) {
+  const misplaced = (['csr_pem', 'validity_days', 'ca'] as const).find((field) => body[field] !== undefined)
+  if (misplaced !== undefined) throw new AppError('usage', `body.${misplaced}: an ACME CA is not asked for this`)
+  const { certificate, job } = await requestCertificate(parts.certificates, caller, {
+    project: body.project,
+    account: body.acme?.account,
+    names: body.names,
+    challenge: body.acme?.challenge,
+    dnsCredential: body.acme?.dns_credential,
+    keyType: body.key_type,
+    autoRenew: body.auto_renew,
+  })
+  return { ...shown(parts, certificate), job_id: job._id }
+}
+
 function shown(parts: HttpParts, certificate: Certificate) {
-  return { ...certificate, state: certificateState(certificate, parts.clock.now()), has_key: certificate.key_id !== '' }
+  return {
+    ...notFromAcme,
+    ...renewalWorks,
+    ...certificate,
+    state: certificateState(certificate, parts.clock.now()),
+    has_key: certificate.key_id !== '',
+  }
 }
 
 function fileName(certificate: Certificate, extension: string): string {

@@ -28,6 +28,8 @@ export const httpStatus = {
   preflight: 412,
   'post-check-failed': 500,
   unreachable: 503,
+  'refused-by-ca': 502,
+  'refused-by-dns': 502,
   interrupted: 503,
 } as const satisfies Record<ErrorCode, number>
 

@@ -1,8 +1,10 @@
 import { accessRoutes } from './access.ts'
+import { acmeRoutes } from './acme.ts'
 import { auditRoutes } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { backupRoutes } from './backups.ts'
 import { certificateRoutes } from './certificates.ts'
+import { dnsCredentialRoutes } from './dns-credentials.ts'
 import { jobRoutes } from './jobs.ts'
 import { openApiRoutes } from './openapi.ts'
 import { projectRoutes } from './projects.ts'
@@ -16,6 +18,8 @@ const resourceRoutes: Route[] = [
   ...accessRoutes,
   ...projectRoutes,
   ...authorityRoutes,
+  ...acmeRoutes,
+  ...dnsCredentialRoutes,
   ...certificateRoutes,
   ...jobRoutes,
   ...auditRoutes,

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { roles } from '../access/roles.ts'
+import { certificateStates } from '../certificates/list-certificates.ts'
+import { dnsProviders } from '../dns/dns.ts'
 import { timestamp } from './route.ts'
 
 /** What replies hold. A field that is not named here never leaves: hashes, envelopes and tokens stay inside. */
@@ -34,8 +36,13 @@ export const certificateReply = z.object({
   name: z.string(),
   sans: z.array(z.string()),
   kind: z.enum(['managed', 'watched']),
-  state: z.enum(['active', 'expiring', 'expired', 'revoked']),
+  state: z.enum(certificateStates),
   ca_id: z.string(),
+  account_id: z.string(),
+  challenge: z.string(),
+  dns_credential_id: z.string(),
+  renewal_state: z.string(),
+  renewal_error: z.string(),
   issuer: z.string(),
   serial: z.string(),
   fingerprint: z.string(),
@@ -45,6 +52,31 @@ export const certificateReply = z.object({
   auto_renew: z.boolean(),
   next_renewal_at: timestamp,
   has_key: z.boolean(),
+  created_at: timestamp,
+})
+
+export const acmeAccountReply = z.object({
+  ...id,
+  project_id: z.string(),
+  name: z.string(),
+  directory_url: z.string(),
+  is_staging: z.boolean(),
+  email: z.string(),
+  profile: z.string(),
+  account_url: z.string(),
+  /** Orders of late, beside what the best-known CA allows. */
+  orders: z.object({ used: z.number(), limit: z.number(), hours: z.number() }),
+  created_at: timestamp,
+})
+
+export const dnsCredentialReply = z.object({
+  ...id,
+  project_id: z.string(),
+  name: z.string(),
+  provider: z.enum(dnsProviders),
+  settings: z.record(z.string(), z.string()),
+  probed_at: timestamp.nullable(),
+  probe_error: z.string(),
   created_at: timestamp,
 })
 

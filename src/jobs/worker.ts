@@ -24,6 +24,8 @@ export interface WorkerParts {
   owner: string
   leaseMs: number
   concurrency: number
+  /** Hears of every failed attempt, as the job stands afterwards. */
+  onFailure?(job: Job): Promise<void>
 }
 
 /** Whether another attempt can help. The others are dead at once: they need a person. */
@@ -54,6 +56,8 @@ const isRetryable = {
   preflight: true,
   'post-check-failed': false,
   unreachable: true,
+  'refused-by-ca': true,
+  'refused-by-dns': true,
   interrupted: true,
 } as const satisfies Record<ErrorCode, boolean>
 
@@ -122,9 +126,9 @@ async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): P
     await save(finished(job, 'succeeded', parts.clock.now(), 'done'))
   } catch (error) {
     clearInterval(heartbeat)
-    await save(afterFailure(job, error, parts.clock.now())).catch((lost) =>
-      parts.log.warn({ job: job._id, error: messageOf(lost) }, 'the lease of a job was lost'),
-    )
+    await save(afterFailure(job, error, parts.clock.now()))
+      .then(() => parts.onFailure?.(job))
+      .catch((lost) => parts.log.warn({ job: job._id, error: messageOf(lost) }, 'the lease of a job was lost'))
     parts.log.warn({ job: job._id, kind: job.kind, error: messageOf(error) }, 'a job failed')
   } finally {
     clearInterval(heartbeat)
@@ -133,11 +137,16 @@ async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): P
 
 function afterFailure(job: Job, error: unknown, now: Date): Job {
   const text = isAppError(error) && error.hint !== undefined ? `${error.message} (${error.hint})` : messageOf(error)
-  const waitMs = isAppError(error) && !isRetryable[error.code] ? undefined : retryLadderMs[job.attempts - 1]
-  if (waitMs === undefined) return { ...finished(job, 'dead', now, `failed: ${text}`), error: text }
-  const run_at = new Date(now.getTime() + waitMs)
+  const ladderMs = isAppError(error) && !isRetryable[error.code] ? undefined : retryLadderMs[job.attempts - 1]
+  if (ladderMs === undefined) return { ...finished(job, 'dead', now, `failed: ${text}`), error: text }
+  const run_at = new Date(now.getTime() + Math.max(ladderMs, askedWaitMs(error)))
   const steps = [...job.steps, { at: now, text: `failed: ${text}; next attempt at ${run_at.toISOString()}` }]
   return { ...job, state: 'queued', run_at, error: text, steps, lease_owner: '' }
+}
+
+/** Whoever throttles may say for how long. */
+function askedWaitMs(error: unknown): number {
+  return isAppError(error, 'throttled') ? Number(error.details?.retry_after_ms ?? 0) : 0
 }
 
 function finished(job: Job, state: 'succeeded' | 'dead', now: Date, text: string): Job {
