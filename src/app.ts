@@ -215,12 +215,19 @@ function httpParts(app: App, log: Log): HttpParts {
         if (systemCodeOf(error) !== 'ENOENT') throw error
       })
     },
+    recoveryKit: async () => ({ kit: await readKit(paths.recoveryKit), path: paths.recoveryKit }),
     backups: () => host.backup.catalogue.list(),
     drills: async () => (await host.backup.drills.list()).map((signed) => signed.report),
     drillIntervalDays: config['drill.interval_days'],
     problems: async () => ({ ...(await problemOf('database', () => store.ping())) }),
     log,
   }
+}
+
+async function readKit(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error) => {
+    throw new AppError('not-found', `the recovery kit is not at "${path}" any more`, { cause: error })
+  })
 }
 
 async function problemOf(part: string, check: () => Promise<void>): Promise<Record<string, string>> {

@@ -1,12 +1,16 @@
+import type { App } from './app.ts'
+import { backupJobKinds, createBackupJob, runDrillJob, verifyBackupJob } from './backup/backup-jobs.ts'
 import { issueJobKind, orderCertificate } from './certificates/order-certificate.ts'
-import type { CertificateParts } from './certificates/parts.ts'
 import { renewalJobKind, renewCertificate } from './certificates/renew-certificate.ts'
 import type { JobHandler } from './jobs/worker.ts'
 
 /** Which function runs a job of which kind. */
-export function jobHandlers(certificates: CertificateParts): Record<string, JobHandler> {
+export function jobHandlers({ certificates, host, store }: App): Record<string, JobHandler> {
   return {
     [issueJobKind]: (run) => orderCertificate(certificates, run),
     [renewalJobKind]: (run) => renewCertificate(certificates, run),
+    [backupJobKinds.create]: (run) => createBackupJob(host.backup, store, run),
+    [backupJobKinds.verify]: (run) => verifyBackupJob(host.backup, run),
+    [backupJobKinds.drill]: (run) => runDrillJob(host.backup, store, run),
   }
 }

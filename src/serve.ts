@@ -114,7 +114,7 @@ async function startLoops(app: App, log: Log, signal: AbortSignal): Promise<void
   const worker = {
     store,
     clock,
-    handlers: jobHandlers(app.certificates),
+    handlers: jobHandlers(app),
     log,
     mayWork: app.mayAct,
     owner,

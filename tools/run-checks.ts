@@ -4,6 +4,7 @@ import { checkArchitecture } from './check-architecture.ts'
 /** Type check, formatter and linter, and the rules of our own. */
 const commands = [
   ['tsc', '-p', '.'],
+  ['tsc', '-p', 'web', '--noEmit'],
   ['biome', 'ci', '.'],
 ] as const
 

@@ -3,13 +3,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** Checks, then every test; at the end the tests that did not run, with the reason. In CI a skip that this machine could have run fails. */
+/** Checks, then the web UI is built, then every test; at the end the tests that did not run, with the reason. In CI a skip that this machine could have run fails. */
 const unobtainable = /needs (MONGODUMP|MONGORESTORE|BSONDUMP|MONGOD)\b/
 
 process.exitCode = main()
 
 function main(): number {
   if (!passes('node', ['tools/run-checks.ts'])) return 1
+  if (!passes('npm', ['run', '--silent', 'build'])) return 1
   if (!passes('tools/test-servers', [])) return 1
   const folder = mkdtempSync(join(tmpdir(), 'certautopilot-skips-'))
   try {

@@ -30,9 +30,7 @@ export async function completeSetup(
   drillPassword: Secret,
 ): Promise<User> {
   if (await isSetUp(parts.store)) throw alreadyDone()
-  if (wantedToken === '' || !equalsInConstantTime(input.token, wantedToken)) {
-    throw new AppError('unauthenticated', 'the setup token is wrong', { hint: 'it stands in the file run/setup-token on the host' })
-  }
+  requireSetupToken(input.token, wantedToken)
   const now = parts.clock.now()
   const owner = await newUser({ email: input.email, name: 'owner', role: 'owner', password: input.password, isDrill: false }, now)
   const drill = await newUser(
@@ -52,6 +50,12 @@ export async function completeSetup(
     throw error
   }
   return owner
+}
+
+/** @throws AppError `unauthenticated` */
+export function requireSetupToken(given: string, wanted: string): void {
+  if (wanted !== '' && equalsInConstantTime(given, wanted)) return
+  throw new AppError('unauthenticated', 'the setup token is wrong', { hint: 'it stands in the file run/setup-token on the host' })
 }
 
 export interface NewUser {

@@ -1,4 +1,5 @@
 import { AppError } from '../core/app-error.ts'
+import { dayMs } from '../core/clock.ts'
 import type { Condition, Page, Store } from '../store/store.ts'
 import type { Certificate } from './collections.ts'
 
@@ -31,6 +32,21 @@ export async function listCertificates(store: Store, filter: CertificateFilter, 
 
 export async function countCertificates(store: Store, filter: CertificateFilter, now: Date): Promise<number> {
   return store.count('certificates', conditions(filter, now))
+}
+
+/** How many active certificates expire on each of the next days, UTC. */
+export async function expiryByDay(store: Store, now: Date, days: number): Promise<{ day: string; count: number }[]> {
+  const midnight = Math.floor(now.getTime() / dayMs) * dayMs
+  return Promise.all(
+    Array.from({ length: days }, async (_, n) => {
+      const from = new Date(midnight + n * dayMs)
+      const range = { gte: n === 0 ? now : from, lt: new Date(from.getTime() + dayMs) }
+      return {
+        day: from.toISOString().slice(0, 10),
+        count: await store.count('certificates', { status: 'active', not_after: range }),
+      }
+    }),
+  )
 }
 
 /** @throws AppError `not-found` */
@@ -69,5 +85,5 @@ function stateConditions(state: (typeof certificateStates)[number], now: Date): 
 }
 
 function expiringLimit(now: Date): Date {
-  return new Date(now.getTime() + expiringDays * 86_400_000)
+  return new Date(now.getTime() + expiringDays * dayMs)
 }

@@ -3,9 +3,10 @@ import { countsOf } from '../backup/catalogue.ts'
 import { createBackup } from '../backup/create-backup.ts'
 import type { BackupParts } from '../backup/parts.ts'
 import { verifyBackup } from '../backup/verify-backup.ts'
+import { verifyListed } from '../backup/verify-listed.ts'
 import { recipientOf } from '../bundle/age-keys.ts'
 import type { Manifest } from '../bundle/manifest.ts'
-import { AppError, isAppError, messageOf } from '../core/app-error.ts'
+import { AppError } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Command, identityOption, operand } from './command.ts'
 import { table } from './output.ts'
@@ -102,22 +103,7 @@ export const commands: Command[] = [
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
       const bundle = args.positionals[0] ?? (await newest(await backup.catalogue.list()))
-      const input = {
-        bundle,
-        level,
-        identities: await backup.host.identities(),
-        acceptForeign: args.flag('accept-foreign'),
-      } as const
-      const isListed = !bundle.includes('/')
-      const result = await verifyBackup(backup, input).catch(async (error) => {
-        if (isListed && isBadBundle(error))
-          await backup.catalogue.addState(bundle, { failed_at: new Date().toISOString(), failure: messageOf(error) })
-        throw error
-      })
-      if (isListed) {
-        const success = level === 'full' ? ({ verified_at: new Date().toISOString(), verified_level: level } as const) : {}
-        await backup.catalogue.addState(result.name, { ...success, failed_at: undefined, failure: undefined })
-      }
+      const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') })
       const { manifest } = result.signed
       context.out.summary(
         {
@@ -164,16 +150,6 @@ export const commands: Command[] = [
     },
   },
 ]
-
-/** The bundle itself is at fault, not the identity or the command. */
-function isBadBundle(error: unknown): boolean {
-  return (
-    isAppError(error) &&
-    ['verification-failed', 'nothing-verified', 'keys-do-not-fit', 'corrupt'].some(
-      (code) => error.code === code || error.code.startsWith('archive-'),
-    )
-  )
-}
 
 /** Proves something only if the bundle is sealed, and the identity is a person's and not the host's own. */
 async function requireRecoveryIdentity(backup: BackupParts, identityFile: string): Promise<void> {

@@ -1,7 +1,11 @@
 import { z } from 'zod'
+import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
+import { countsOf } from '../backup/catalogue.ts'
+import { AppError } from '../core/app-error.ts'
 import { type Route, route } from './route.ts'
+import { jobReply } from './schemas.ts'
 
-/** Read only: what hands out or takes in a bundle is a command on the host, not a call of the API. */
+/** Taking, verifying and drilling; what hands out or takes in a bundle is a command on the host, not a call of the API. */
 export const backupRoutes: Route[] = [
   route({
     method: 'GET',
@@ -21,6 +25,8 @@ export const backupRoutes: Route[] = [
           verified_at: z.string().nullable(),
           verified_level: z.string().nullable(),
           recovery_proven_at: z.string().nullable(),
+          failure: z.string(),
+          counts: z.record(z.string(), z.number()),
         }),
       ),
     }),
@@ -37,9 +43,45 @@ export const backupRoutes: Route[] = [
           verified_at: state.verified_at ?? null,
           verified_level: state.verified_level ?? null,
           recovery_proven_at: state.recovery_proven_at ?? null,
+          failure: state.failure ?? '',
+          counts: sidecar === undefined ? {} : countsOf(sidecar.manifest),
         })),
       }
     },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/backups',
+    summary: 'take a backup now; follow the job',
+    tag: 'backups',
+    role: 'admin',
+    reply: jobReply,
+    handle: async ({ parts, caller }) =>
+      requestBackupJob(parts.store, caller.actor, backupJobKinds.create, 'host', parts.clock.now()),
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/backups/{name}/verify',
+    summary: 'open every envelope of a bundle again; follow the job',
+    tag: 'backups',
+    role: 'admin',
+    params: z.strictObject({ name: z.string().min(1).max(200) }),
+    reply: jobReply,
+    async handle({ parts, caller, params }) {
+      const isThere = (await parts.backups()).some((entry) => entry.name === params.name)
+      if (!isThere) throw new AppError('not-found', `there is no bundle "${params.name}"`)
+      return requestBackupJob(parts.store, caller.actor, backupJobKinds.verify, params.name, parts.clock.now())
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/drills',
+    summary: 'run a restore drill on the newest good bundle; follow the job',
+    tag: 'backups',
+    role: 'admin',
+    reply: jobReply,
+    handle: async ({ parts, caller }) =>
+      requestBackupJob(parts.store, caller.actor, backupJobKinds.drill, 'host', parts.clock.now()),
   }),
   route({
     method: 'GET',

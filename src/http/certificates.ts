@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { requireRole } from '../access/roles.ts'
 import { type Actor, audited } from '../audit/audit.ts'
 import type { Certificate } from '../certificates/collections.ts'
-import { notFromAcme, parseCertificates, renewalWorks } from '../certificates/describe.ts'
+import { describeCertificate, notFromAcme, parseCertificates, renewalWorks } from '../certificates/describe.ts'
 import { importCertificates, readPem, readPkcs12 } from '../certificates/import-certificates.ts'
 import { issueCertificate } from '../certificates/issue-certificate.ts'
 import { type KeyTypeName, keyTypes, openPrivateKey } from '../certificates/keys.ts'
@@ -11,6 +11,7 @@ import {
   certificateState,
   certificateStates,
   countCertificates,
+  expiryByDay,
   listCertificates,
   requireCertificate,
 } from '../certificates/list-certificates.ts'
@@ -23,7 +24,7 @@ import { Secret } from '../core/secret.ts'
 import { type RevocationReason, revocationReasons } from '../issuer/issuer.ts'
 import { type ChallengeType, challengeTypes } from '../issuer/ordering-issuer.ts'
 import type { HttpParts } from './parts.ts'
-import { Download, idParams, pageOf, pageQuery, type Route, type RouteContext, route } from './route.ts'
+import { Download, idParams, pageOf, pageQuery, type Route, type RouteContext, route, timestamp } from './route.ts'
 import { certificateReply, jobReply } from './schemas.ts'
 
 const tag = 'certificates'
@@ -70,6 +71,18 @@ export const certificateRoutes: Route[] = [
     reply: z.object({ count: z.number() }),
     async handle({ parts, query }) {
       return { count: await countCertificates(parts.store, await filterOf(parts, query), parts.clock.now()) }
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/certificates/expiry',
+    summary: 'how many active certificates expire on each of the next days (UTC)',
+    tag,
+    role: 'viewer',
+    query: z.strictObject({ days: z.coerce.number().int().min(1).max(120).default(90) }),
+    reply: z.object({ days: z.array(z.object({ day: z.string(), count: z.number() })) }),
+    async handle({ parts, query }) {
+      return { days: await expiryByDay(parts.store, parts.clock.now(), query.days) }
     },
   }),
   route({
@@ -152,9 +165,15 @@ export const certificateRoutes: Route[] = [
     tag,
     role: 'viewer',
     params: idParams,
-    reply: certificateReply.extend({ certificate_pem: z.string(), chain_pem: z.string() }),
+    reply: certificateReply.extend({
+      certificate_pem: z.string(),
+      chain_pem: z.string(),
+      chain: z.array(z.object({ name: z.string(), issuer: z.string(), not_before: timestamp, not_after: timestamp })),
+    }),
     async handle({ parts, params }) {
-      return shown(parts, await requireCertificate(parts.store, params.id))
+      const certificate = await requireCertificate(parts.store, params.id)
+      const chain = parseCertificates(certificate.chain_pem).map(describeCertificate)
+      return { ...shown(parts, certificate), chain }
     },
   }),
   route({

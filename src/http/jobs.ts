@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
+import { sleep } from '../core/clock.ts'
 import type { Job } from '../jobs/job.ts'
 import type { Where } from '../store/store.ts'
 import type { HttpParts } from './parts.ts'
@@ -47,6 +48,19 @@ export const jobRoutes: Route[] = [
     },
   }),
   route({
+    method: 'GET',
+    path: '/api/v1/jobs/{id}/events',
+    summary: 'a job as it goes, until it ends (server-sent events)',
+    tag: 'jobs',
+    role: 'viewer',
+    params: idParams,
+    reply: 'events',
+    async handle({ parts, params, signal }) {
+      await requireJob(parts, params.id)
+      return jobEvents(parts, params.id, signal)
+    },
+  }),
+  route({
     method: 'POST',
     path: '/api/v1/jobs/{id}/retry',
     summary: 'queue a dead or waiting job again, now',
@@ -74,6 +88,22 @@ export const jobRoutes: Route[] = [
     },
   }),
 ]
+
+const lookEveryMs = 250
+
+/** The job whenever it has changed; ends when the job or the client does. */
+async function* jobEvents(parts: HttpParts, id: string, signal: AbortSignal) {
+  let seen = ''
+  while (!signal.aborted) {
+    const job = await requireJob(parts, id)
+    const shown = jobReply.parse(job)
+    const text = JSON.stringify(shown)
+    if (text !== seen) yield shown
+    seen = text
+    if (job.state === 'succeeded' || job.state === 'dead') return
+    await sleep(lookEveryMs, signal)
+  }
+}
 
 async function requireJob(parts: HttpParts, id: string): Promise<Job> {
   const job = await parts.store.get<Job>('jobs', id)

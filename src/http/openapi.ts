@@ -81,6 +81,7 @@ function operation(entry: Route): Json {
 
 function success(entry: Route): Json {
   if (entry.reply === 'empty') return { 204: { description: 'done' } }
+  if (entry.reply === 'events') return { 200: { description: 'events', content: { 'text/event-stream': {} } } }
   if (entry.reply === 'download') return { 200: { description: 'a file', content: { 'application/octet-stream': {} } } }
   return { 200: { description: 'done', content: { 'application/json': { schema: jsonSchema(entry.reply, 'output') } } } }
 }

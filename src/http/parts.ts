@@ -18,6 +18,8 @@ export interface HttpParts {
   /** The one-time token of first-run setup; empty when this host has none. */
   setupToken(): Promise<string>
   dropSetupToken(): Promise<void>
+  /** @throws AppError `not-found` it is not on this host any more */
+  recoveryKit(): Promise<{ kit: string; path: string }>
   backups(): Promise<CatalogueEntry[]>
   drills(): Promise<DrillReport[]>
   /** When drills are overdue, in days. */

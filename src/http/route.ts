@@ -12,6 +12,8 @@ export interface RouteContext<Params, Query, Body> {
   body: Body
   address: string
   cookies: Readonly<Record<string, string>>
+  /** Aborts when the client is gone. */
+  signal: AbortSignal
   /** Sets the cookies of a session, or clears them. */
   setSession(tokens: SessionTokens | undefined): void
 }
@@ -39,8 +41,8 @@ export interface Route {
   params: z.ZodType | undefined
   query: z.ZodType | undefined
   body: z.ZodType | undefined
-  /** What a reply holds; anything else is cut off. `download` for files. */
-  reply: z.ZodType | 'download' | 'empty'
+  /** What a reply holds; anything else is cut off. `download` for files; `events` for an endless list (server-sent events). */
+  reply: z.ZodType | 'download' | 'empty' | 'events'
   handle(context: RouteContext<never, never, never>): Promise<unknown>
 }
 

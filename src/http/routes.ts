@@ -7,6 +7,7 @@ import { certificateRoutes } from './certificates.ts'
 import { dnsCredentialRoutes } from './dns-credentials.ts'
 import { jobRoutes } from './jobs.ts'
 import { openApiRoutes } from './openapi.ts'
+import { overviewRoutes } from './overview.ts'
 import { projectRoutes } from './projects.ts'
 import type { Route } from './route.ts'
 import { sessionRoutes } from './sessions.ts'
@@ -14,6 +15,7 @@ import { statusRoutes } from './status.ts'
 
 const resourceRoutes: Route[] = [
   ...statusRoutes,
+  ...overviewRoutes,
   ...sessionRoutes,
   ...accessRoutes,
   ...projectRoutes,

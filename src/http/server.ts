@@ -1,4 +1,5 @@
 import { createServer, type Server } from 'node:http'
+import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { authenticateApiKey } from '../access/api-keys.ts'
@@ -12,6 +13,7 @@ import type { HttpParts } from './parts.ts'
 import { problemOf } from './problem.ts'
 import { Download, type Route } from './route.ts'
 import { allRoutes } from './routes.ts'
+import { isForWeb, sendWeb } from './web-files.ts'
 
 const maxBodyBytes = 8 * 1024 * 1024
 const nobody: Caller = { actor: { kind: 'system', id: 'nobody', name: 'nobody' }, role: 'viewer' }
@@ -34,9 +36,10 @@ export function createHttpServer(parts: HttpParts): HttpServer {
   })
   const admin: { server?: Server } = {}
   app.setErrorHandler((error, _request, reply) => sendProblem(parts, reply, error))
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(parts, reply, new AppError('not-found', `there is no ${request.method} ${pathOf(request)}`)),
-  )
+  app.setNotFoundHandler((request, reply) => {
+    if (isForWeb(request)) return sendWeb(request, reply)
+    return sendProblem(parts, reply, new AppError('not-found', `there is no ${request.method} ${pathOf(request)}`))
+  })
   app.addHook('onResponse', async (request, reply) =>
     requestFinished(request.method, request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime),
   )
@@ -78,6 +81,7 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
         body: validated(route.body, request.body, 'body'),
         address: request.ip,
         cookies: parseCookies(request.headers.cookie),
+        signal: goneSignal(reply),
         setSession: (tokens: SessionTokens | undefined) =>
           void reply.header(
             'set-cookie',
@@ -115,11 +119,24 @@ function validated(schema: z.ZodType | undefined, value: unknown, place: string)
 function send(reply: FastifyReply, route: Route, result: unknown): unknown {
   void reply.header('cache-control', 'no-store')
   if (route.reply === 'empty') return reply.code(204).send()
+  if (route.reply === 'events')
+    return reply.type('text/event-stream').send(Readable.from(eventText(result as AsyncIterable<unknown>)))
   if (result instanceof Download) {
     void reply.header('content-disposition', `attachment; filename="${result.fileName}"`)
     return reply.type(result.contentType).send(result.content)
   }
   return reply.code(route.method === 'POST' && route.path.endsWith('s') ? 201 : 200).send((route.reply as z.ZodType).parse(result))
+}
+
+/** Server-sent events (HTML Living Standard, 9.2): one JSON value each. */
+async function* eventText(values: AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const value of values) yield `data: ${JSON.stringify(value)}\n\n`
+}
+
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => gone.abort())
+  return gone.signal
 }
 
 function sendProblem(parts: HttpParts, reply: FastifyReply, error: unknown): FastifyReply {

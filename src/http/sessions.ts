@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { authenticateSession, logIn, logOut, refreshSession } from '../access/sessions.ts'
-import { completeSetup, isSetUp } from '../access/setup.ts'
+import { completeSetup, isSetUp, requireSetupToken } from '../access/setup.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 import { type Route, route } from './route.ts'
@@ -36,6 +36,20 @@ export const sessionRoutes: Route[] = [
       )
       await parts.dropSetupToken()
       return owner
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/setup/recovery-kit',
+    summary: 'the recovery kit, for whoever has the setup token, while there is no owner',
+    tag: 'setup',
+    role: 'public',
+    body: z.strictObject({ token: z.string().min(1).max(200) }),
+    reply: z.object({ kit: z.string(), path: z.string() }),
+    async handle({ parts, body }) {
+      if (await isSetUp(parts.store)) throw new AppError('conflict', 'setup is completed: the kit is a file on the host')
+      requireSetupToken(body.token, await parts.setupToken())
+      return parts.recoveryKit()
     },
   }),
   route({

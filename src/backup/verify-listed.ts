@@ -1,0 +1,27 @@
+import { isAppError, messageOf } from '../core/app-error.ts'
+import type { VerifyLevel } from './catalogue.ts'
+import type { BackupParts } from './parts.ts'
+import { type Verification, verifyBackup } from './verify-backup.ts'
+
+/** Verifies a bundle and, when it is one of the backup folder, remembers what was found. @throws as `verifyBackup` */
+export async function verifyListed(
+  parts: BackupParts,
+  input: { bundle: string; level: VerifyLevel; acceptForeign: boolean },
+): Promise<Verification> {
+  const isListed = !input.bundle.includes('/')
+  const remember = (state: object) => (isListed ? parts.catalogue.addState(input.bundle, state) : undefined)
+  const identities = await parts.host.identities()
+  const result = await verifyBackup(parts, { ...input, identities }).catch(async (error) => {
+    if (isBadBundle(error)) await remember({ failed_at: new Date().toISOString(), failure: messageOf(error) })
+    throw error
+  })
+  const success = input.level === 'full' ? { verified_at: new Date().toISOString(), verified_level: input.level } : {}
+  await remember({ ...success, failed_at: undefined, failure: undefined })
+  return result
+}
+
+/** The bundle itself is at fault, not the identity or the command. */
+function isBadBundle(error: unknown): boolean {
+  const codes = ['verification-failed', 'nothing-verified', 'keys-do-not-fit', 'corrupt']
+  return isAppError(error) && (codes.includes(error.code) || error.code.startsWith('archive-'))
+}

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import type { Browser, Page } from 'playwright-core'
+import { freePort } from '../acme-servers.ts'
+import { findBarriers, looks, newViewer, startBrowser } from '../browser.ts'
+import { needs } from '../servers.ts'
+import { newHost, ownerPassword, type TestHost } from '../test-host.ts'
+
+/** Where screenshots go, for people who want to look at them. */
+const screenshots = process.env.SCREENSHOTS
+
+describe('the web UI in a real browser', needs('CHROMIUM'), () => {
+  let browser: Browser
+  before(async () => {
+    browser = await startBrowser()
+  })
+  after(() => browser.close())
+
+  for (const look of looks) {
+    test(`the whole first day, on ${look.name}`, async () => {
+      const { host: made, url } = await hostWithUrl()
+      await using host = made
+      await host.ok('setup')
+      await host.start()
+      await using viewer = await newViewer(browser, look, url)
+      const { page } = viewer
+      let shot = 0
+      const looked = async (what: string) => {
+        await page.mouse.move(0, 0)
+        await page.waitForTimeout(300)
+        if (screenshots !== undefined) {
+          await mkdir(screenshots, { recursive: true })
+          await page.screenshot({
+            path: join(screenshots, `${look.name.replaceAll(/\W+/g, '-')}-${String(++shot).padStart(2, '0')}-${what}.png`),
+          })
+        }
+        assert.deepEqual(await findBarriers(page), [], what)
+      }
+
+      await page.goto('/')
+      await page.getByLabel('Setup token').fill('wrong')
+      await page.getByLabel('E-mail').fill('owner@example.org')
+      await page.locator('input[type=password]').fill(ownerPassword)
+      await page.getByRole('button', { name: 'Become the owner' }).click()
+      await page.getByText('The setup token is wrong').waitFor()
+      await looked('setup-refused')
+      await page.getByLabel('Setup token').fill((await host.read(host.paths.setupToken)).trim())
+      await page.getByRole('button', { name: 'Become the owner' }).click()
+      const identity = (await host.read(host.paths.recoveryKit)).match(/AGE-SECRET-KEY-\S+/)?.[0] as string
+      await page.getByText(identity).waitFor()
+      assert.ok(await page.getByAltText('QR code of the recovery identity').isVisible())
+      await looked('recovery-kit')
+      await page.getByLabel(/The kit is printed or saved/).check()
+      await page.getByRole('button', { name: 'Next' }).click()
+      await page.getByRole('button', { name: 'Make the CA and finish' }).click()
+
+      await page.getByText('Nothing could be restored yet.').waitFor()
+      await looked('overview-empty')
+      await page.getByRole('link', { name: 'Issue the first certificate' }).click()
+      await page.getByRole('button', { name: 'Next' }).click()
+      await page.getByRole('combobox', { name: 'Names' }).pressSequentially('www.example.org,example.org')
+      await page.getByRole('combobox', { name: 'Names' }).press('Enter')
+      await looked('issue-names')
+      await page.getByRole('button', { name: 'Next' }).click()
+      await page.getByText('certautopilot cert issue www.example.org example.org').waitFor()
+      await page.getByRole('button', { name: 'Issue', exact: true }).click()
+      await page.getByRole('link', { name: 'Show the certificate' }).click()
+      await page.getByRole('heading', { name: 'www.example.org' }).waitFor()
+      await looked('certificate')
+
+      await page.getByRole('button', { name: 'Renew now' }).click()
+      await page.getByText('done', { exact: true }).first().waitFor()
+      await looked('renewed')
+      const download = page.waitForEvent('download')
+      await page.getByRole('button', { name: 'Download' }).click()
+      await page.getByRole('menuitem', { name: 'Certificate and chain (PEM)' }).click()
+      assert.equal((await download).suggestedFilename(), 'www.example.org.pem')
+
+      await go(page, look.width, 'Backups')
+      await page.getByRole('button', { name: 'Back up now' }).click()
+      await page.getByText(/published certautopilot-backup-/).waitFor()
+      await page.getByRole('button', { name: 'Verify' }).click()
+      await page.getByText(/signature good/).waitFor()
+      await page.getByRole('button', { name: 'Run a drill' }).click()
+      await page.getByText(/passed: restored in/).waitFor()
+      await page.getByText(/Recovery in/).waitFor()
+      await looked('backups')
+
+      await page.goto('/certificates?search=example')
+      await page.getByText('1 certificate', { exact: true }).waitFor()
+      await looked('certificates')
+      await page.getByLabel('select www.example.org').check()
+      await page.getByRole('button', { name: 'Renew 1' }).click()
+      await page.goto('/certificates?search=nothing-like-it')
+      await page.getByText('Nothing matches').waitFor()
+      await looked('no-match')
+      for (const path of ['/jobs', '/issuers', '/audit', '/settings', '/', '/nowhere']) {
+        await page.goto(path)
+        await page.getByRole('heading', { level: 1 }).waitFor()
+        await looked(path.slice(1) || 'overview')
+      }
+      await page.goto('/audit')
+      await page.getByRole('button', { name: 'Verify the chain' }).click()
+      await page.getByText(/links hold/).waitFor()
+
+      await page.getByRole('button', { name: 'menu of owner@example.org' }).click()
+      await page.getByRole('menuitem', { name: 'Log out' }).click()
+      await page.getByRole('button', { name: 'Log in' }).waitFor()
+      await looked('login')
+      await page.getByLabel('E-mail').fill('owner@example.org')
+      await page.locator('input[type=password]').fill('not the password')
+      await page.getByRole('button', { name: 'Log in' }).click()
+      await page.getByRole('alert').waitFor()
+      assert.deepEqual(viewer.complaints, [])
+      assert.deepEqual(viewer.outside, [])
+    })
+  }
+
+  test('safe mode is a banner on every page, until it is released; keys lead everywhere', async () => {
+    const { host: made, url } = await hostWithUrl()
+    await using host = made
+    await host.furnish(3)
+    const bundle = await host.backup()
+    await host.stop()
+    await host.ok('restore', 'apply', bundle)
+    await host.start()
+    await using viewer = await newViewer(browser, looks[0], url)
+    const { page } = viewer
+    await page.goto('/')
+    await page.getByLabel('E-mail').fill('owner@example.org')
+    await page.locator('input[type=password]').fill(ownerPassword)
+    await page.keyboard.press('Enter')
+    await page.getByText(/3 certificates/).waitFor()
+    for (const [letter, title] of [
+      ['c', 'Certificates'],
+      ['b', 'Backups'],
+      ['j', 'Jobs'],
+    ] as const) {
+      await page.keyboard.press('g')
+      await page.keyboard.press(letter)
+      await page.getByRole('heading', { level: 1, name: title }).waitFor()
+      await page.getByText(/Nothing is issued, renewed or revoked/).waitFor()
+    }
+    assert.deepEqual(await findBarriers(page), [])
+    await page.keyboard.press('/')
+    await page.keyboard.type('c1.example')
+    await page.keyboard.press('Enter')
+    await page.getByText('1 certificate', { exact: true }).waitFor()
+    await page.getByRole('button', { name: 'Release: let it act again' }).click()
+    await page.getByText(/Nothing is issued, renewed or revoked/).waitFor({ state: 'hidden' })
+    assert.deepEqual(viewer.complaints, [])
+  })
+})
+
+/** An installation that listens where we know. */
+async function hostWithUrl(): Promise<{ host: TestHost; url: string }> {
+  const port = await freePort()
+  return { host: await newHost({ CERTAUTOPILOT_SERVER_PORT: String(port) }), url: `http://127.0.0.1:${port}` }
+}
+
+async function go(page: Page, width: number, name: string): Promise<void> {
+  await page.getByRole('navigation', { name: 'main' }).getByRole('link', { name }).click()
+  if (width < 768) await page.getByRole('heading', { level: 1, name }).waitFor()
+}

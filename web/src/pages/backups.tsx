@@ -1,0 +1,198 @@
+import { Button, Code, Group, Stack, Text, Title, Tooltip } from '@mantine/core'
+import { useMutation, useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { api, get } from '../api.ts'
+import { JobSteps, useJob } from '../parts/job-steps.tsx'
+import { Notice } from '../parts/notice.tsx'
+import { Card, PageHead } from '../parts/page.tsx'
+import { RecoverabilityBand } from '../parts/recoverability.tsx'
+import { Empty, Failure, State, type StateKind, Waiting } from '../parts/states.tsx'
+import { When } from '../parts/time.tsx'
+import type { Backup, Drill, Job, Overview } from '../types.ts'
+import { bytes, plural, seconds } from '../words.ts'
+
+const calendarDays = 84
+
+export function BackupsPage() {
+  const overview = useQuery({ queryKey: ['overview'], queryFn: () => get<Overview>('/overview') })
+  const backups = useQuery({ queryKey: ['backups'], queryFn: () => get<{ items: Backup[] }>('/backups') })
+  const drills = useQuery({ queryKey: ['drills'], queryFn: () => get<{ items: Drill[] }>('/drills') })
+  const [followed, follow] = useState<string>()
+  const job = useJob(followed)
+  const start = useMutation({ mutationFn: (path: string) => api<Job>('POST', path), onSuccess: ({ _id }) => follow(_id) })
+  const isBusy = start.isPending || job?.state === 'queued' || job?.state === 'running'
+  const failed = [overview, backups, drills].find((query) => query.isError)
+  if (failed?.error) return <Failure error={failed.error} retry={failed.refetch} />
+  if (!overview.data || !backups.data || !drills.data) return <Waiting rows={8} />
+  const { items } = backups.data
+  return (
+    <>
+      <PageHead
+        title="Backups"
+        action={
+          <Button disabled={isBusy} onClick={() => start.mutate('/backups')}>
+            Back up now
+          </Button>
+        }
+      />
+      <Stack>
+        <RecoverabilityBand data={overview.data.recoverability} />
+        {start.isError && <Failure error={start.error} />}
+        {job && (
+          <Card>
+            <Text fw={600} mb="xs">
+              {job.kind}
+            </Text>
+            <JobSteps job={job} />
+          </Card>
+        )}
+        {overview.data.recoverability.recovery_proven_at === null && items.length > 0 && (
+          <Notice kind="soon" title="Nobody has proven the recovery kit yet">
+            <Text size="sm" mb={4}>
+              Bundles open with it and nothing else, once this host is gone. Try it today, then take it off this machine:
+            </Text>
+            <Code>certautopilot backup key test --identity certautopilot-recovery-kit.txt</Code>
+          </Notice>
+        )}
+        <Card>
+          <Title order={2} size="h5" mb="sm">
+            The last twelve weeks
+          </Title>
+          <Calendar backups={items} />
+        </Card>
+        <Title order={2} size="h5">
+          Bundles on this host
+        </Title>
+        <div className="card">
+          {items.length === 0 && (
+            <Empty
+              title="No backup yet"
+              text="A backup holds database and keys as of one moment, and is published only when every secret in it has opened."
+              action={
+                <Button disabled={isBusy} onClick={() => start.mutate('/backups')}>
+                  Take the first
+                </Button>
+              }
+              command="certautopilot backup create"
+            />
+          )}
+          {items.map((backup) => (
+            <Bundle
+              key={backup.name}
+              backup={backup}
+              isBusy={isBusy}
+              verify={() => start.mutate(`/backups/${encodeURIComponent(backup.name)}/verify`)}
+            />
+          ))}
+        </div>
+        <Group justify="space-between">
+          <Title order={2} size="h5">
+            Drills
+          </Title>
+          <Button variant="default" disabled={isBusy || items.length === 0} onClick={() => start.mutate('/drills')}>
+            Run a drill
+          </Button>
+        </Group>
+        <div className="card">
+          {drills.data.items.length === 0 && (
+            <Empty
+              title="No drill yet"
+              text="A drill restores the newest bundle into isolation, logs in, opens a certificate and its key, renews one, and measures how long recovery takes."
+              command="certautopilot drill run"
+            />
+          )}
+          {drills.data.items.map((drill) => (
+            <DrillRow key={drill.id} drill={drill} slowest={Math.max(...drills.data.items.map(({ recovery_ms }) => recovery_ms))} />
+          ))}
+        </div>
+      </Stack>
+    </>
+  )
+}
+
+function stateOf(backup: Backup): { kind: StateKind; word: string } {
+  if (backup.is_damaged) return { kind: 'failing', word: 'damaged' }
+  if (backup.failure !== '') return { kind: 'failing', word: 'failed verification' }
+  if (backup.suspect !== '') return { kind: 'soon', word: 'suspect' }
+  return backup.verified_at === null ? { kind: 'soon', word: 'unverified' } : { kind: 'ok', word: 'verified' }
+}
+
+function Bundle({ backup, isBusy, verify }: { backup: Backup; isBusy: boolean; verify: () => void }) {
+  const { kind, word } = stateOf(backup)
+  return (
+    <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
+      <Stack gap={2} miw={0}>
+        <Text className="figures" style={{ overflowWrap: 'anywhere' }}>
+          {backup.name}
+        </Text>
+        <Text size="sm" c="var(--state-unknown)" className="figures">
+          {bytes(backup.bytes)} · {plural(backup.counts.certificates ?? 0, 'certificate')} · KEK{' '}
+          {backup.kek_versions.map(({ version }) => `v${version}`).join(', ') || '?'} ·{' '}
+          {backup.created_at && <When at={backup.created_at} />}
+        </Text>
+        {(backup.failure || backup.suspect) && (
+          <Text size="sm" c="var(--state-failing)">
+            {backup.failure || backup.suspect}
+          </Text>
+        )}
+      </Stack>
+      <Group gap="sm">
+        <State kind={kind}>{word}</State>
+        <Button size="xs" variant="default" disabled={isBusy || backup.is_damaged} onClick={verify}>
+          Verify
+        </Button>
+      </Group>
+    </Group>
+  )
+}
+
+/** One cell a day: verified, unverified, damaged, or missing. */
+function Calendar({ backups }: { backups: Backup[] }) {
+  const byDay = new Map<string, Backup[]>()
+  for (const backup of backups) {
+    const day = backup.created_at === null ? '' : new Date(backup.created_at).toDateString()
+    byDay.set(day, [...(byDay.get(day) ?? []), backup])
+  }
+  const days = Array.from({ length: calendarDays }, (_, n) => new Date(Date.now() - (calendarDays - 1 - n) * 86_400_000))
+  return (
+    <div className="days" role="list" aria-label="backups by day">
+      {days.map((day) => {
+        const ofDay = byDay.get(day.toDateString()) ?? []
+        const kinds = ofDay.map((backup) => stateOf(backup).kind)
+        const kind: StateKind = (['ok', 'soon', 'failing'] as const).find((candidate) => kinds.includes(candidate)) ?? 'unknown'
+        const word =
+          ofDay.length === 0
+            ? 'no backup'
+            : `${ofDay.length} × ${kind === 'ok' ? 'verified' : kind === 'soon' ? 'unverified' : 'damaged'}`
+        const label = `${day.toLocaleDateString(undefined, { dateStyle: 'medium' })}: ${word}`
+        return (
+          <Tooltip key={day.toDateString()} label={label}>
+            <div role="listitem" data-state={kind} aria-label={label}>
+              {ofDay.length === 0 ? '' : { ok: '●', soon: '▲', failing: '■', unknown: '' }[kind]}
+            </div>
+          </Tooltip>
+        )
+      })}
+    </div>
+  )
+}
+
+function DrillRow({ drill, slowest }: { drill: Drill; slowest: number }) {
+  return (
+    <Group p="sm" px="md" gap="md" wrap="nowrap" style={{ borderBottom: '1px solid var(--line)' }}>
+      <State kind={drill.outcome === 'passed' ? 'ok' : 'failing'}>{drill.outcome}</State>
+      <div style={{ flex: 1, minWidth: 0 }}>
+        <Text size="sm" className="cut">
+          {drill.failure || drill.bundle}
+        </Text>
+        <span className="life" aria-hidden="true" style={{ display: 'block', marginTop: 4, maxWidth: 320 }}>
+          <span style={{ width: `${slowest === 0 ? 0 : (drill.recovery_ms / slowest) * 100}%` }} />
+        </span>
+      </div>
+      <Text size="sm" className="figures">
+        {seconds(drill.recovery_ms)}
+      </Text>
+      <When at={drill.started_at} />
+    </Group>
+  )
+}

@@ -1,0 +1,217 @@
+import { Anchor, Button, Code, Group, Menu, Modal, Select, SimpleGrid, Stack, Table, Tabs, Text, TextInput } from '@mantine/core'
+import { useMutation, useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { Link } from 'wouter'
+import { api, get } from '../api.ts'
+import { certificateState } from '../parts/certificate-state.tsx'
+import { ChainPicture } from '../parts/chain-picture.tsx'
+import { JobState, JobSteps, useJob } from '../parts/job-steps.tsx'
+import { Card, PageHead } from '../parts/page.tsx'
+import { Failure, State, Waiting } from '../parts/states.tsx'
+import { When } from '../parts/time.tsx'
+import type { Certificate, Job, Page } from '../types.ts'
+
+export function CertificatePage({ id }: { id: string }) {
+  const certificate = useQuery({ queryKey: ['certificates', id], queryFn: () => get<Certificate>(`/certificates/${id}`) })
+  const jobs = useQuery({ queryKey: ['jobs', { subject: id }], queryFn: () => get<Page<Job>>(`/jobs?subject=${id}`) })
+  const [followed, follow] = useState<string>()
+  const running = jobs.data?.items.find(({ state }) => state === 'queued' || state === 'running')?._id
+  const live = useJob(followed ?? running)
+  const renew = useMutation({
+    mutationFn: () => api<Job>('POST', `/certificates/${id}/renew`),
+    onSuccess: (job) => follow(job._id),
+  })
+  const [isRevoking, setRevoking] = useState(false)
+  const shown = certificate.data
+  if (certificate.isError) return <Failure error={certificate.error} retry={certificate.refetch} />
+  if (shown === undefined) return <Waiting rows={8} />
+  const { kind, word } = certificateState(shown)
+  const isOurs = shown.kind === 'managed'
+  const canRenew = isOurs && shown.has_key && (shown.state === 'active' || shown.state === 'expiring' || shown.state === 'expired')
+  return (
+    <>
+      <PageHead
+        title={shown.name}
+        action={
+          <Group gap="xs">
+            {canRenew && (
+              <Button onClick={() => renew.mutate()} loading={renew.isPending}>
+                Renew now
+              </Button>
+            )}
+            <Download certificate={shown} />
+            {isOurs && shown.state !== 'revoked' && shown.state !== 'requested' && (
+              <Button variant="default" onClick={() => setRevoking(true)}>
+                Revoke…
+              </Button>
+            )}
+          </Group>
+        }
+      />
+      <Stack>
+        {renew.isError && <Failure error={renew.error} />}
+        {shown.renewal_error !== '' && live === undefined && <Failure error={new Error(shown.renewal_error)} />}
+        {live && (
+          <Card>
+            <Text fw={600} mb="xs">
+              {live.kind === 'certificate.issue' ? 'Issuing' : 'Renewal'}
+            </Text>
+            <JobSteps job={live} />
+          </Card>
+        )}
+        <Card>
+          <SimpleGrid cols={{ base: 1, sm: 2 }} spacing="lg" verticalSpacing={4}>
+            <Facts
+              facts={[
+                [
+                  'State',
+                  <State key="state" kind={kind}>
+                    {word}
+                  </State>,
+                ],
+                ['Names', shown.sans.join(', ') || shown.name],
+                ['Expires', shown.state === 'requested' ? 'not issued yet' : <When key="expires" at={shown.not_after} absolute />],
+                ['Renewal', shown.auto_renew ? renewalText(shown) : 'not automatic'],
+                ['Kind', shown.kind],
+              ]}
+            />
+            <Facts
+              facts={[
+                ['Issuer', shown.issuer],
+                ['Key', `${shown.key_type}, ${shown.has_key ? 'sealed here' : 'not here'}`],
+                ['Serial', <Code key="serial">{shown.serial || '—'}</Code>],
+                [
+                  'SHA-256',
+                  <Code key="sha" style={{ overflowWrap: 'anywhere' }}>
+                    {shown.fingerprint}
+                  </Code>,
+                ],
+                ['Proof', shown.challenge || 'none needed'],
+              ]}
+            />
+          </SimpleGrid>
+        </Card>
+        <Tabs defaultValue="chain" keepMounted={false}>
+          <Tabs.List>
+            <Tabs.Tab value="chain">Chain</Tabs.Tab>
+            <Tabs.Tab value="history">History</Tabs.Tab>
+            <Tabs.Tab value="raw">Raw</Tabs.Tab>
+          </Tabs.List>
+          <Tabs.Panel value="chain" pt="md">
+            <ChainPicture certificate={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="history" pt="md">
+            <History jobs={jobs.data?.items ?? []} certificate={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="raw" pt="md">
+            <Code block style={{ overflow: 'auto' }}>
+              {`${shown.certificate_pem ?? ''}${shown.chain_pem ?? ''}` || 'not issued yet'}
+            </Code>
+          </Tabs.Panel>
+        </Tabs>
+      </Stack>
+      <Revoke certificate={shown} isOpen={isRevoking} close={() => setRevoking(false)} />
+    </>
+  )
+}
+
+function renewalText(certificate: Certificate) {
+  if (certificate.state === 'requested') return 'after it is issued'
+  return <When at={certificate.next_renewal_at} absolute />
+}
+
+function Facts({ facts }: { facts: [name: string, value: React.ReactNode][] }) {
+  return (
+    <Table variant="vertical" withRowBorders={false} verticalSpacing={4} layout="fixed">
+      <Table.Tbody>
+        {facts.map(([name, value]) => (
+          <Table.Tr key={name}>
+            <Table.Th w={96} bg="transparent" fw={400} c="var(--state-unknown)">
+              {name}
+            </Table.Th>
+            <Table.Td style={{ overflowWrap: 'anywhere' }}>{value}</Table.Td>
+          </Table.Tr>
+        ))}
+      </Table.Tbody>
+    </Table>
+  )
+}
+
+function History({ jobs, certificate }: { jobs: Job[]; certificate: Certificate }) {
+  return (
+    <Stack gap="xs">
+      {jobs.map((job) => (
+        <Group key={job._id} gap="sm">
+          <JobState job={job} />
+          <Anchor component={Link} href={`/jobs/${job._id}`}>
+            {job.kind}
+          </Anchor>
+          <When at={job.created_at} />
+        </Group>
+      ))}
+      <Group gap="sm">
+        <State kind="unknown">added</State>
+        <When at={certificate.created_at} />
+      </Group>
+    </Stack>
+  )
+}
+
+function Download({ certificate }: { certificate: Certificate }) {
+  const path = `/api/v1/certificates/${certificate._id}/download?format=`
+  if (certificate.state === 'requested') return null
+  return (
+    <Menu>
+      <Menu.Target>
+        <Button variant="default">Download</Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Item component="a" href={`${path}pem`}>
+          Certificate (PEM)
+        </Menu.Item>
+        <Menu.Item component="a" href={`${path}fullchain`}>
+          Certificate and chain (PEM)
+        </Menu.Item>
+        {certificate.has_key && (
+          <Menu.Item component="a" href={`${path}key`}>
+            Private key (PEM), audited
+          </Menu.Item>
+        )}
+      </Menu.Dropdown>
+    </Menu>
+  )
+}
+
+const reasons = ['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation']
+
+function Revoke({ certificate, isOpen, close }: { certificate: Certificate; isOpen: boolean; close: () => void }) {
+  const [name, setName] = useState('')
+  const [reason, setReason] = useState('unspecified')
+  const query = useQuery({ queryKey: ['certificates', certificate._id], enabled: false })
+  const revoke = useMutation({
+    mutationFn: () => api('POST', `/certificates/${certificate._id}/revoke`, { reason }),
+    onSuccess: async () => {
+      await query.refetch()
+      close()
+    },
+  })
+  return (
+    <Modal opened={isOpen} onClose={close} title={`Revoke ${certificate.name}`} closeButtonProps={{ 'aria-label': 'close' }}>
+      <Stack>
+        <Text size="sm">
+          Clients that check will refuse it from now on. This cannot be undone; the certificate and its key stay here.
+        </Text>
+        <Select label="Reason" data={reasons} value={reason} onChange={(value) => setReason(value ?? 'unspecified')} />
+        <TextInput
+          label={`Type ${certificate.name} to confirm`}
+          value={name}
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
+        {revoke.isError && <Failure error={revoke.error} />}
+        <Button color="red" disabled={name !== certificate.name} loading={revoke.isPending} onClick={() => revoke.mutate()}>
+          Revoke
+        </Button>
+      </Stack>
+    </Modal>
+  )
+}

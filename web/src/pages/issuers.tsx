@@ -1,0 +1,472 @@
+import { Button, Checkbox, Group, Modal, PasswordInput, Select, Stack, Text, Textarea, TextInput, Title } from '@mantine/core'
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { type ReactNode, useState } from 'react'
+import { api, get } from '../api.ts'
+import { Notice } from '../parts/notice.tsx'
+import { PageHead } from '../parts/page.tsx'
+import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
+import { When } from '../parts/time.tsx'
+import type { AcmeAccount, Authority, DnsCredential, Page, Project } from '../types.ts'
+
+type Opened = 'ca' | 'account' | 'zone' | undefined
+
+export function IssuersPage() {
+  const cas = useQuery({ queryKey: ['cas'], queryFn: () => get<Page<Authority>>('/cas?limit=500') })
+  const accounts = useQuery({ queryKey: ['acme-accounts'], queryFn: () => get<Page<AcmeAccount>>('/acme-accounts?limit=500') })
+  const zones = useQuery({ queryKey: ['dns-credentials'], queryFn: () => get<Page<DnsCredential>>('/dns-credentials?limit=500') })
+  const projects = useQuery({ queryKey: ['projects'], queryFn: () => get<Page<Project>>('/projects?limit=500') })
+  const [opened, open] = useState<Opened>()
+  const failed = [cas, accounts, zones, projects].find((query) => query.isError)
+  if (failed?.error) return <Failure error={failed.error} retry={failed.refetch} />
+  if (!cas.data || !accounts.data || !zones.data || !projects.data) return <Waiting rows={6} />
+  const project = projects.data.items[0]?.name ?? 'default'
+  const close = () => open(undefined)
+  return (
+    <>
+      <PageHead title="Issuers" />
+      <Stack gap="lg">
+        <Section title="Internal CAs" add={() => open('ca')}>
+          {cas.data.items.length === 0 && (
+            <Empty
+              title="No CA of your own"
+              text="A root and an intermediate that sign for names only you use. Their keys are sealed and part of every backup."
+              command="certautopilot ca create Internal"
+            />
+          )}
+          {cas.data.items.map((ca) => (
+            <Line
+              key={ca._id}
+              name={ca.name}
+              detail={
+                <>
+                  CRL number {ca.crl_number} · made <When at={ca.created_at} />
+                </>
+              }
+            >
+              <Button
+                component="a"
+                size="xs"
+                variant="default"
+                href={`data:application/x-pem-file,${encodeURIComponent(ca.root_pem)}`}
+                download={`${ca.name}-root.pem`}
+              >
+                Root certificate
+              </Button>
+            </Line>
+          ))}
+        </Section>
+        <Section title="ACME accounts" add={() => open('account')}>
+          {accounts.data.items.length === 0 && (
+            <Empty
+              title="No ACME account"
+              text="Publicly trusted certificates, for nothing: start with a staging CA, then make an account at the real one."
+              command="certautopilot acme create le --ca letsencrypt-staging --agree"
+            />
+          )}
+          {accounts.data.items.map((account) => (
+            <Account key={account._id} account={account} />
+          ))}
+        </Section>
+        <Section title="DNS credentials" add={() => open('zone')}>
+          {zones.data.items.length === 0 && (
+            <Empty
+              title="No DNS credential"
+              text="Proves names by DNS-01: needed for wildcards, and for names that are not reached from the internet."
+              command="certautopilot dns create zone --provider rfc2136 --set server=ns1.example.org --set key_name=acme"
+            />
+          )}
+          {zones.data.items.map((zone) => (
+            <Zone key={zone._id} zone={zone} />
+          ))}
+        </Section>
+      </Stack>
+      <NewCa isOpen={opened === 'ca'} close={close} />
+      <NewAccount isOpen={opened === 'account'} close={close} project={project} />
+      <NewZone isOpen={opened === 'zone'} close={close} project={project} />
+    </>
+  )
+}
+
+function Section({ title, add, children }: { title: string; add: () => void; children: ReactNode }) {
+  return (
+    <section>
+      <Group justify="space-between" mb="xs">
+        <Title order={2} size="h5">
+          {title}
+        </Title>
+        <Button size="xs" variant="default" onClick={add} aria-label={`add to ${title}`}>
+          Add
+        </Button>
+      </Group>
+      <div className="card">{children}</div>
+    </section>
+  )
+}
+
+function Line({ name, detail, children }: { name: ReactNode; detail: ReactNode; children?: ReactNode }) {
+  return (
+    <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
+      <div style={{ minWidth: 0 }}>
+        <Group gap="xs">{typeof name === 'string' ? <Text fw={500}>{name}</Text> : name}</Group>
+        <Text size="sm" c="var(--state-unknown)" component="div">
+          {detail}
+        </Text>
+      </div>
+      <Group gap="xs">{children}</Group>
+    </Group>
+  )
+}
+
+/** A change whose result the lists show. */
+function useChange<T>(change: () => Promise<T>, done: () => void = () => {}) {
+  const queries = useQueryClient()
+  return useMutation({
+    mutationFn: change,
+    onSuccess: async () => {
+      await queries.invalidateQueries()
+      done()
+    },
+  })
+}
+
+function Account({ account }: { account: AcmeAccount }) {
+  const roll = useChange(() => api('POST', `/acme-accounts/${account._id}/key-change`))
+  const remove = useChange(() => api('DELETE', `/acme-accounts/${account._id}`))
+  const { used, limit, hours } = account.orders
+  const problem = roll.error ?? remove.error
+  return (
+    <>
+      <Line
+        name={
+          <>
+            <Text fw={500}>{account.name}</Text>
+            {account.is_staging && <State kind="unknown">staging</State>}
+          </>
+        }
+        detail={
+          <>
+            {new URL(account.directory_url).host} ·{' '}
+            <span className="figures">
+              {used} of {limit}
+            </span>{' '}
+            orders in {hours} h{account.profile && ` · profile ${account.profile}`}
+          </>
+        }
+      >
+        <Button size="xs" variant="default" loading={roll.isPending} onClick={() => roll.mutate()}>
+          {roll.isSuccess ? 'Key changed' : 'Change key'}
+        </Button>
+        <Button size="xs" variant="default" loading={remove.isPending} onClick={() => remove.mutate()}>
+          Forget
+        </Button>
+      </Line>
+      {problem && <Failure error={problem} />}
+    </>
+  )
+}
+
+function Zone({ zone }: { zone: DnsCredential }) {
+  const [domain, setDomain] = useState('')
+  const test = useChange(() => api<{ zone: string; seconds: number }>('POST', `/dns-credentials/${zone._id}/test`, { domain }))
+  const remove = useChange(() => api('DELETE', `/dns-credentials/${zone._id}`))
+  const problem = test.error ?? remove.error
+  return (
+    <>
+      <Line
+        name={
+          <>
+            <Text fw={500}>{zone.name}</Text>
+            {zone.probed_at === null ? (
+              <State kind="unknown">not tested</State>
+            ) : zone.probe_error === '' ? (
+              <State kind="ok">works</State>
+            ) : (
+              <State kind="failing">does not work</State>
+            )}
+          </>
+        }
+        detail={
+          <>
+            {zone.provider} {zone.settings.server ?? ''}
+            {zone.probed_at !== null && (
+              <>
+                {' '}
+                · tested <When at={zone.probed_at} />
+              </>
+            )}
+          </>
+        }
+      >
+        <TextInput
+          size="xs"
+          placeholder="example.org"
+          aria-label={`domain to test ${zone.name} with`}
+          value={domain}
+          onChange={(event) => setDomain(event.currentTarget.value)}
+        />
+        <Button size="xs" variant="default" disabled={domain === ''} loading={test.isPending} onClick={() => test.mutate()}>
+          Test
+        </Button>
+        <Button size="xs" variant="default" loading={remove.isPending} onClick={() => remove.mutate()}>
+          Forget
+        </Button>
+      </Line>
+      {problem ? <Failure error={problem} /> : zone.probe_error !== '' && <Failure error={new Error(zone.probe_error)} />}
+      {test.data && (
+        <Text size="sm" px="md" pb="sm">
+          A record was written to zone {test.data.zone}, seen at all its servers and removed, in {test.data.seconds.toFixed(1)} s.
+        </Text>
+      )}
+    </>
+  )
+}
+
+interface DialogProps {
+  isOpen: boolean
+  close: () => void
+}
+
+function NewCa({ isOpen, close }: DialogProps) {
+  const [name, setName] = useState('Internal')
+  const create = useChange(() => api('POST', '/cas', { name }), close)
+  return (
+    <Dialog
+      title="New internal CA"
+      isOpen={isOpen}
+      close={close}
+      problem={create.error}
+      submit={() => create.mutate()}
+      isBusy={create.isPending}
+      word="Make the CA"
+    >
+      <Text size="sm">
+        A root (signs the intermediate) and an intermediate (signs certificates), both P-256. Clients must trust the root.
+      </Text>
+      <TextInput label="Name" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+    </Dialog>
+  )
+}
+
+const cas = [
+  { value: 'letsencrypt-staging', label: "Let's Encrypt, staging" },
+  { value: 'letsencrypt', label: "Let's Encrypt" },
+  { value: 'google', label: 'Google Trust Services' },
+  { value: 'google-staging', label: 'Google Trust Services, staging' },
+  { value: 'zerossl', label: 'ZeroSSL' },
+  { value: '', label: 'Another: by URL' },
+]
+
+function NewAccount({ isOpen, close, project }: DialogProps & { project: string }) {
+  const [form, setForm] = useState({
+    name: '',
+    ca: 'letsencrypt-staging',
+    url: '',
+    anchors: '',
+    email: '',
+    keyId: '',
+    hmac: '',
+    agrees: false,
+  })
+  const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
+  const create = useChange(
+    () =>
+      api('POST', '/acme-accounts', {
+        project,
+        name: form.name,
+        ca: form.ca || form.url,
+        email: form.email,
+        agrees_to_terms: form.agrees,
+        ...(form.anchors === '' ? {} : { trust_anchors_pem: form.anchors }),
+        ...(form.keyId === '' ? {} : { eab: { key_id: form.keyId, hmac_key: form.hmac } }),
+      }),
+    close,
+  )
+  const wantsEab = form.ca !== 'letsencrypt' && form.ca !== 'letsencrypt-staging'
+  return (
+    <Dialog
+      title="New ACME account"
+      isOpen={isOpen}
+      close={close}
+      problem={create.error}
+      submit={() => create.mutate()}
+      isBusy={create.isPending}
+      word="Make the account"
+    >
+      <TextInput
+        label="Name"
+        required
+        value={form.name}
+        onChange={(event) => set({ name: event.currentTarget.value })}
+        data-autofocus
+      />
+      <Select label="CA" data={cas} value={form.ca} allowDeselect={false} onChange={(value) => set({ ca: value ?? '' })} />
+      {form.ca === '' && (
+        <>
+          <TextInput
+            label="Directory URL"
+            required
+            value={form.url}
+            onChange={(event) => set({ url: event.currentTarget.value })}
+          />
+          <Textarea
+            label="CAs that are trusted when it is asked (PEM)"
+            description="the public ones if empty"
+            rows={3}
+            value={form.anchors}
+            onChange={(event) => set({ anchors: event.currentTarget.value })}
+          />
+        </>
+      )}
+      <TextInput
+        label="E-mail"
+        description="where the CA may write to"
+        type="email"
+        value={form.email}
+        onChange={(event) => set({ email: event.currentTarget.value })}
+      />
+      {wantsEab && (
+        <>
+          <TextInput
+            label="External account: key id"
+            description="if the CA wants one"
+            value={form.keyId}
+            onChange={(event) => set({ keyId: event.currentTarget.value })}
+          />
+          <PasswordInput
+            label="External account: HMAC key"
+            value={form.hmac}
+            onChange={(event) => set({ hmac: event.currentTarget.value })}
+          />
+        </>
+      )}
+      <Checkbox
+        label="I have read the terms of the CA and agree"
+        checked={form.agrees}
+        onChange={(event) => set({ agrees: event.currentTarget.checked })}
+      />
+    </Dialog>
+  )
+}
+
+function NewZone({ isOpen, close, project }: DialogProps & { project: string }) {
+  const [form, setForm] = useState({
+    name: '',
+    server: '',
+    port: '53',
+    keyName: '',
+    algorithm: 'hmac-sha256',
+    checkServers: '',
+    secret: '',
+  })
+  const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
+  const create = useChange(
+    () =>
+      api('POST', '/dns-credentials', {
+        project,
+        name: form.name,
+        provider: 'rfc2136',
+        settings: {
+          server: form.server,
+          port: form.port,
+          key_name: form.keyName,
+          algorithm: form.algorithm,
+          ...(form.checkServers === '' ? {} : { check_servers: form.checkServers }),
+        },
+        secret: form.secret,
+      }),
+    close,
+  )
+  return (
+    <Dialog
+      title="New DNS credential"
+      isOpen={isOpen}
+      close={close}
+      problem={create.error}
+      submit={() => create.mutate()}
+      isBusy={create.isPending}
+      word="Keep it"
+    >
+      <Notice kind="unknown" title="RFC 2136">
+        Dynamic updates (RFC 2136) with a TSIG key, as BIND, Knot, PowerDNS and Windows DNS take them.
+      </Notice>
+      <TextInput
+        label="Name"
+        required
+        value={form.name}
+        onChange={(event) => set({ name: event.currentTarget.value })}
+        data-autofocus
+      />
+      <Group grow align="flex-start">
+        <TextInput
+          label="Primary server"
+          required
+          value={form.server}
+          onChange={(event) => set({ server: event.currentTarget.value })}
+        />
+        <TextInput label="Port" required value={form.port} onChange={(event) => set({ port: event.currentTarget.value })} />
+      </Group>
+      <Group grow align="flex-start">
+        <TextInput
+          label="Key name"
+          required
+          value={form.keyName}
+          onChange={(event) => set({ keyName: event.currentTarget.value })}
+        />
+        <Select
+          label="Algorithm"
+          data={['hmac-sha256', 'hmac-sha384', 'hmac-sha512']}
+          value={form.algorithm}
+          allowDeselect={false}
+          onChange={(value) => set({ algorithm: value ?? 'hmac-sha256' })}
+        />
+      </Group>
+      <PasswordInput
+        label="Key (base64)"
+        required
+        value={form.secret}
+        onChange={(event) => set({ secret: event.currentTarget.value })}
+      />
+      <TextInput
+        label="Servers that must show a record"
+        description="ADDRESS or ADDRESS:PORT, comma separated; the zone's own if empty"
+        value={form.checkServers}
+        onChange={(event) => set({ checkServers: event.currentTarget.value })}
+      />
+    </Dialog>
+  )
+}
+
+interface DialogFrame extends DialogProps {
+  title: string
+  problem: Error | null
+  submit: () => void
+  isBusy: boolean
+  word: string
+  children: ReactNode
+}
+
+function Dialog({ title, isOpen, close, problem, submit, isBusy, word, children }: DialogFrame) {
+  return (
+    <Modal opened={isOpen} onClose={close} title={title} closeButtonProps={{ 'aria-label': 'close' }}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault()
+          submit()
+        }}
+      >
+        <Stack>
+          {children}
+          {problem && <Failure error={problem} />}
+          <Group justify="flex-end">
+            <Button variant="default" onClick={close}>
+              Cancel
+            </Button>
+            <Button type="submit" loading={isBusy}>
+              {word}
+            </Button>
+          </Group>
+        </Stack>
+      </form>
+    </Modal>
+  )
+}

@@ -1,0 +1,85 @@
+import type { z } from 'zod'
+import type {
+  acmeAccountReply,
+  apiKeyReply,
+  auditReply,
+  authorityReply,
+  certificateReply,
+  dnsCredentialReply,
+  jobReply,
+  projectReply,
+  userReply,
+} from '../../src/http/schemas.ts'
+
+/** What the API answers, from the schemas that validate it there. */
+export type Certificate = z.output<typeof certificateReply> & {
+  certificate_pem?: string
+  chain_pem?: string
+  chain?: { name: string; issuer: string; not_before: string; not_after: string }[]
+}
+export type Job = z.output<typeof jobReply>
+export type User = z.output<typeof userReply>
+export type ApiKey = z.output<typeof apiKeyReply>
+export type Authority = z.output<typeof authorityReply>
+export type AcmeAccount = z.output<typeof acmeAccountReply>
+export type DnsCredential = z.output<typeof dnsCredentialReply>
+export type AuditEntry = z.output<typeof auditReply>
+export type Project = z.output<typeof projectReply>
+
+export interface Page<T> {
+  items: T[]
+  next_cursor: string | null
+}
+
+export interface Overview {
+  certificates: { total: number; active: number; expiring: number; expired: number; failing: number; requested: number }
+  jobs: { queued: number; running: number; dead: number }
+  recoverability: Recoverability
+  safe_mode: { reason: string; since: string } | null
+}
+
+export interface Recoverability {
+  restorable_to: string | null
+  bundle: string | null
+  verified_at: string | null
+  recovery_proven_at: string | null
+  last_drill: { at: string; outcome: string; recovery_ms: number } | null
+  drill_interval_days: number
+  copies: number
+  damaged: number
+}
+
+export interface Backup {
+  name: string
+  bytes: number
+  is_damaged: boolean
+  created_at: string | null
+  suspect: string
+  kek_versions: { version: number; fingerprint: string }[]
+  verified_at: string | null
+  verified_level: string | null
+  recovery_proven_at: string | null
+  failure: string
+  counts: Record<string, number>
+}
+
+export interface Drill {
+  id: string
+  bundle: string
+  started_at: string
+  outcome: string
+  failure: string
+  recovery_ms: number
+}
+
+export interface Status {
+  version: string
+  engine: string
+  database: string
+  epoch: { epoch: number; safe_mode: boolean } | null
+  kek: {
+    provider: string
+    active_version: number
+    versions: { version: number; fingerprint: string; state: string; created_at: string }[]
+  }
+}
