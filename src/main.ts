@@ -136,7 +136,11 @@ function contextOf(out: Output): Context {
       const host = await openHost()
       await serve(
         host,
-        { ...options, log: newLog(host.config['logging.level']), onReady: ({ url }) => announce(out, url, host.paths.setupToken) },
+        {
+          ...options,
+          log: newLog(host.config['logging.level']),
+          onReady: ({ url }) => (url === '' ? undefined : announce(out, url, host.paths.setupToken)),
+        },
         interruption.signal,
       )
     },

@@ -1,5 +1,6 @@
 import { chmod, mkdir, unlink, writeFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
+import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { newToken } from './access/access.ts'
 import { isSetUp } from './access/setup.ts'
@@ -8,18 +9,23 @@ import { resumeRestore } from './backup/restore-backup.ts'
 import { noteFailure } from './certificates/note-failure.ts'
 import { AppError, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import { sleep } from './core/clock.ts'
-import { type Host, openHost } from './host.ts'
+import { appVersion, type Host, openHost } from './host.ts'
 import { listenForChallenges } from './http/challenge-listener.ts'
 import { createHttpServer } from './http/server.ts'
 import { jobHandlers } from './job-handlers.ts'
-import type { Job } from './jobs/job.ts'
+import type { Heartbeat, Job } from './jobs/job.ts'
 import { runScheduler } from './jobs/scheduler.ts'
 import { runWorker } from './jobs/worker.ts'
 import { schedulesOf } from './schedules.ts'
 
+export const serveModes = ['all', 'api', 'worker', 'scheduler'] as const
+/** Which parts of the service a process is. */
+export type ServeMode = (typeof serveModes)[number]
+
 export interface ServeOptions {
   log: Log
   profile: 'normal' | 'drill'
+  mode?: ServeMode | undefined
   /** Listen on this Unix socket instead of a port. */
   socket?: string | undefined
   /** Take the next free port when the configured one is busy. */
@@ -30,47 +36,80 @@ export interface ServeOptions {
 const heartbeatMs = 10_000
 const heartbeatLeaseMs = 30_000
 const portTries = 50
+const startTogetherMs = 30_000
 
-/** Runs the service (API, worker, scheduler) until `signal` aborts. @throws AppError `locked` · what `openApp` throws */
+/** Runs the service, or the part that `mode` names, until `signal` aborts. @throws AppError `locked` · what `openApp` throws */
 export async function serve(given: Host, options: ServeOptions, signal: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const isDrill = options.profile === 'drill'
+  const mode = options.mode ?? 'all'
   if (isDrill) refuseConnections()
-  const lock = await given.backup.locks.hold('serve')
-  stack.defer(() => lock[Symbol.dispose]())
+  const isShared = given.config['database.engine'] === 'mongodb'
+  const lock = stack.use(await holdWhileStarting(given, isShared))
   const host = (await resumeRestore(given.backup)) ? openHost(given.environment) : given
   const app = await openApp(host, stack, { isDrill })
+  if (isShared) lock[Symbol.dispose]()
+  else if (mode !== 'all') throw onlyOneProcess(mode)
   for (const warning of host.warnings) options.log.warn({}, warning)
-  await offerSetup(app)
-
-  const http = createHttpServer(app.http(options.log))
-  stack.defer(() => http.close())
-  const url = options.socket === undefined ? await listen(http, host, options) : await http.listen({ path: options.socket })
-  if (!isDrill) await listenForHost(http, host.paths.adminSocket)
-  const challengePort = host.config['acme.http01_port']
-  if (challengePort > 0 && !isDrill) {
-    const challenges = await listenForChallenges(app.store, challengePort).catch((error) => {
-      throw new AppError('preflight', `cannot listen on port ${challengePort} for HTTP-01: ${messageOf(error)}`, {
-        hint: 'set acme.http01_port in config.yaml to a free one, or to 0 and forward /.well-known/acme-challenge/ to this service',
-        cause: error,
-      })
-    })
-    stack.defer(() => void challenges.close().closeAllConnections())
-  }
-  app.certificates.publicUrl = host.config['server.public_url'] || url
 
   const stopping = new AbortController()
-  const loops = startLoops(app, options.log, stopping.signal)
+  const url = mode === 'all' || mode === 'api' ? await startApi(app, options, stack) : undefined
+  const loops = startLoops(app, mode, options.log, stopping.signal)
   stack.defer(async () => {
     stopping.abort()
     await loops
   })
-  options.onReady?.({ url, app })
-  options.log.info({ url, engine: app.store.engine }, 'ready')
+  options.onReady?.({ url: url ?? '', app })
+  options.log.info({ url, mode, engine: app.store.engine }, 'ready')
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
+}
+
+/**
+ * An embedded database has one service, which keeps the lock. On MongoDB there may be several, which start one after the other: heartbeats
+ * tell a restore that they live.
+ */
+async function holdWhileStarting({ backup }: Host, isShared: boolean): Promise<Disposable> {
+  for (const deadline = Date.now() + startTogetherMs; ; ) {
+    try {
+      return await backup.locks.hold('serve')
+    } catch (error) {
+      if (!isShared || !isAppError(error, 'locked') || Date.now() > deadline) throw error
+      await sleep(100)
+    }
+  }
+}
+
+function onlyOneProcess(mode: ServeMode): AppError {
+  return new AppError('preflight', `the embedded database has one process, so --mode=${mode} is of no use`, {
+    hint: 'use "serve" without a mode, or move to MongoDB: a backup here and a restore there',
+  })
+}
+
+/** @returns where the world reaches it */
+async function startApi(app: App, options: ServeOptions, stack: AsyncDisposableStack): Promise<string> {
+  const { host, isDrill } = app
+  await offerSetup(app)
+  const http = createHttpServer(app.http(options.log))
+  stack.defer(() => http.close())
+  const url = options.socket === undefined ? await listen(http, host, options) : await http.listen({ path: options.socket })
+  if (!isDrill) await listenForHost(http, host, options.log, stack)
+  if (!isDrill && host.config['acme.http01_port'] > 0) await answerChallenges(app, stack)
+  app.certificates.publicUrl = host.config['server.public_url'] || url
+  return url
+}
+
+async function answerChallenges({ host, store }: App, stack: AsyncDisposableStack): Promise<void> {
+  const port = host.config['acme.http01_port']
+  const challenges = await listenForChallenges(store, port).catch((error) => {
+    throw new AppError('preflight', `cannot listen on port ${port} for HTTP-01: ${messageOf(error)}`, {
+      hint: 'set acme.http01_port in config.yaml to a free one, or to 0 and forward /.well-known/acme-challenge/ to this service',
+      cause: error,
+    })
+  })
+  stack.defer(() => void challenges.close().closeAllConnections())
 }
 
 type HttpServer = ReturnType<typeof createHttpServer>
@@ -92,11 +131,19 @@ async function listen(http: HttpServer, { config }: Host, options: ServeOptions)
   }
 }
 
-async function listenForHost(http: HttpServer, path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  await unlink(path).catch(() => {})
-  await http.listenForHost(path)
-  await chmod(path, 0o600)
+/** The host's own socket. Of several processes of a host the first has it. */
+async function listenForHost(http: HttpServer, { paths, backup }: Host, log: Log, stack: AsyncDisposableStack): Promise<void> {
+  const lock = await backup.locks.hold('admin-socket').catch((error) => {
+    if (!isAppError(error, 'locked')) throw error
+    log.info({}, 'another process of this host answers its commands')
+    return undefined
+  })
+  if (lock === undefined) return
+  stack.defer(() => lock[Symbol.dispose]())
+  await mkdir(dirname(paths.adminSocket), { recursive: true, mode: 0o700 })
+  await unlink(paths.adminSocket).catch(() => {})
+  await http.listenForHost(paths.adminSocket)
+  await chmod(paths.adminSocket, 0o600)
 }
 
 /** Until there is an owner, this host holds a one-time token that the first one is made with. */
@@ -109,7 +156,7 @@ async function offerSetup(app: App): Promise<void> {
   })
 }
 
-async function startLoops(app: App, log: Log, signal: AbortSignal): Promise<void> {
+async function startLoops(app: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
   const { store, clock, config, instance: owner } = app
   const worker = {
     store,
@@ -123,14 +170,21 @@ async function startLoops(app: App, log: Log, signal: AbortSignal): Promise<void
     onFailure: (job: Job) => noteFailure(app.certificates, job),
   }
   const scheduler = { store, clock, owner, schedules: schedulesOf(app, signal), log }
-  await Promise.all([runWorker(worker, signal), runScheduler(scheduler, signal), beat(app, log, signal)])
+  await Promise.all([
+    mode === 'all' || mode === 'worker' ? runWorker(worker, signal) : undefined,
+    mode === 'all' || mode === 'scheduler' ? runScheduler(scheduler, signal) : undefined,
+    beat(app, mode, log, signal),
+  ])
 }
 
 /** Says that this process lives, so that a restore does not exchange the database under it. */
-async function beat({ store, clock, instance }: App, log: Log, signal: AbortSignal): Promise<void> {
+async function beat({ store, clock, instance, kek }: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
+  const started_at = clock.now()
   while (!signal.aborted) {
     const now = clock.now().getTime()
-    const document = { _id: instance, lease_until: new Date(now + heartbeatLeaseMs), expires_at: new Date(now + heartbeatLeaseMs) }
+    const until = new Date(now + heartbeatLeaseMs)
+    const about = { mode, host: hostname(), pid: process.pid, version: appVersion, kek_version: kek.activeVersion, started_at }
+    const document: Heartbeat = { _id: instance, lease_until: until, expires_at: until, ...about }
     await store
       .commit([{ replace: 'heartbeats', document }])
       .catch((error) => {

@@ -39,7 +39,7 @@ export interface BackupParts {
   openEnvelopes(secretsContent: Buffer): Promise<EnvelopeOpener>
   locks: {
     /** @throws AppError `locked` another run has it */
-    hold(name: 'backup' | 'restore' | 'drill' | 'serve'): Promise<Disposable>
+    hold(name: 'backup' | 'restore' | 'drill' | 'serve' | 'admin-socket'): Promise<Disposable>
   }
   host: HostFiles
   openDrillGround(): Promise<DrillGround>

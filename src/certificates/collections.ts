@@ -47,6 +47,8 @@ export interface Certificate extends StoredDocument {
   ari_check_at: Date
   /** Where automatic renewal stands when it does not work, and why. */
   renewal_state: 'failing' | 'stalled' | ''
+  /** The job that renews it, or did last. */
+  renewal_job_id?: string
   renewal_error: string
   /** The issuer's name as the certificate spells it. */
   issuer: string

@@ -262,7 +262,7 @@ async function saveIssued(work: OrderRun, record: AcmeOrder, key: KeyObject, cha
     validity_days: Math.round((description.not_after.getTime() - description.not_before.getTime()) / 86_400_000),
   }
   await run.step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
-  await parts.store.commit([
+  await run.finish([
     { replace: 'certificates', document: issued, expect: { serial: certificate.serial } },
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),

@@ -1,5 +1,6 @@
 import { audited } from '../audit/audit.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
+import { dayMs } from '../core/clock.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
 import { findAll } from '../store/store.ts'
@@ -14,19 +15,18 @@ import type { CertificateParts, Request } from './parts.ts'
 
 export const renewalJobKind = 'certificate.renew'
 
+/** While a renewal is under way its certificate is not due; it is looked at again after this long, in case the job was lost. */
+const lookAgainMs = dayMs
+
 /** Queues a renewal, or returns the one that is already queued or running. @throws AppError `not-found` · `conflict` it cannot be renewed · `safe-mode` */
 export async function requestRenewal(parts: CertificateParts, request: Request, certificateId: string): Promise<Job> {
   await parts.requireAllowed('renew a certificate')
-  const certificate = await requireCertificate(parts.store, certificateId)
-  refuseUnrenewable(certificate)
-  const { items } = await parts.store.find<Job>('jobs', {
-    where: { subject: certificate._id, state: { in: ['queued', 'running'] } },
-  })
-  const pending = items.find((job) => job.kind === renewalJobKind)
-  if (pending !== undefined) return pending
-  const { job, change } = queuedJob(renewalJobKind, certificate._id, request.actor, parts.clock.now())
-  await parts.store.commit([change, audited(request.actor, 'certificate.renewal-requested', certificate._id, { job: job._id })])
-  return job
+  for (;;) {
+    const certificate = await requireCertificate(parts.store, certificateId)
+    refuseUnrenewable(certificate)
+    const job = await queueRenewal(parts, request, certificate)
+    if (job !== undefined) return job
+  }
 }
 
 /** Queues renewals of everything that is due. @returns how many */
@@ -37,17 +37,39 @@ export async function requestDueRenewals(parts: CertificateParts, request: Reque
   } as const
   let queued = 0
   for await (const certificate of findAll<Certificate>(parts.store, 'certificates', due)) {
-    if (certificate.status !== 'active' || (await hasStalled(parts, certificate))) continue
-    await requestRenewal(parts, request, certificate._id)
-    queued++
+    if (certificate.status === 'active' && (await queueRenewal(parts, request, certificate)) !== undefined) queued++
   }
   return queued
 }
 
-/** The renewal that is due now was tried to its end, and waits for a person. */
-async function hasStalled({ store }: CertificateParts, certificate: Certificate): Promise<boolean> {
-  const { items } = await store.find<Job>('jobs', { where: { subject: certificate._id, state: 'dead' }, limit: 500 })
-  return items.some((job) => job.kind === renewalJobKind && job.created_at >= certificate.next_renewal_at)
+/**
+ * Queues a job for a certificate as it was read. Of several requests for the same certificate, also by several processes, one makes a job.
+ * @returns undefined when the certificate was changed meanwhile: renewed, most likely
+ */
+async function queueRenewal(parts: CertificateParts, request: Request, certificate: Certificate): Promise<Job | undefined> {
+  const now = parts.clock.now()
+  const before = await pendingRenewal(parts, certificate._id)
+  const { job, change } = before === undefined ? queuedJob(renewalJobKind, certificate._id, request.actor, now) : { job: before }
+  const next_renewal_at = certificate.next_renewal_at > now ? certificate.next_renewal_at : new Date(now.getTime() + lookAgainMs)
+  const marked: Certificate = { ...certificate, renewal_job_id: job._id, next_renewal_at }
+  const expect = { serial: certificate.serial, renewal_job_id: certificate.renewal_job_id ?? null }
+  try {
+    await parts.store.commit([
+      { replace: 'certificates', document: marked, expect },
+      ...(change === undefined
+        ? []
+        : [change, audited(request.actor, 'certificate.renewal-requested', certificate._id, { job: job._id })]),
+    ])
+    return job
+  } catch (error) {
+    if (!isAppError(error, 'conflict')) throw error
+    return undefined
+  }
+}
+
+async function pendingRenewal({ store }: CertificateParts, certificateId: string): Promise<Job | undefined> {
+  const { items } = await store.find<Job>('jobs', { where: { subject: certificateId, state: { in: ['queued', 'running'] } } })
+  return items.find((job) => job.kind === renewalJobKind)
 }
 
 /** Renews one certificate with a new key: the handler of `certificate.renew`. */
@@ -77,7 +99,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
       : neverRenewed,
   }
   await step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
-  await parts.store.commit([
+  await run.finish([
     { replace: 'certificates', document: renewed, expect: { serial: certificate.serial } },
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),

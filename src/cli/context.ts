@@ -23,7 +23,11 @@ export interface Context {
   /** A request to the running service, as the operator on the host. @throws AppError `unreachable` · as the service answered */
   api<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T>
   download(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Buffer>
-  serve(options: { profile: 'normal' | 'drill'; socket?: string | undefined }): Promise<void>
+  serve(options: {
+    profile: 'normal' | 'drill'
+    mode: 'all' | 'api' | 'worker' | 'scheduler'
+    socket?: string | undefined
+  }): Promise<void>
   setUpHome(settings: { databaseUri?: string | undefined }): Promise<{ made: string[]; kept: string[] }>
   /** The one-time token of this host. @throws AppError `not-found` */
   setupToken(): Promise<string>

@@ -10,20 +10,29 @@ interface Status {
   kek: { provider: string; active_version: number }
 }
 
+const modes = ['all', 'api', 'worker', 'scheduler'] as const
+
 export const commands: Command[] = [
   {
     name: 'serve',
     summary: 'run the service: API, worker and scheduler',
     options: {
+      mode: {
+        type: 'string',
+        value: 'MODE',
+        help: 'all (default), api, worker or scheduler: several processes on one MongoDB share the work',
+      },
       profile: { type: 'string', value: 'normal|drill', help: 'drill: isolated, for restore drills' },
       socket: { type: 'string', value: 'PATH', help: 'listen on a Unix socket instead of a port' },
     },
-    examples: ['serve', 'serve --socket /run/certautopilot/api.sock'],
+    examples: ['serve', 'serve --mode worker', 'serve --socket /run/certautopilot/api.sock'],
     async run(context, args) {
       const profile = args.text('profile') ?? 'normal'
       if (profile !== 'normal' && profile !== 'drill')
         throw new AppError('usage', `--profile is "${profile}", expected normal or drill`)
-      await context.serve({ profile, socket: args.text('socket') })
+      const mode = modes.find((candidate) => candidate === (args.text('mode') ?? 'all'))
+      if (mode === undefined) throw new AppError('usage', `--mode is "${args.text('mode')}", expected ${modes.join(', ')}`)
+      await context.serve({ profile, mode, socket: args.text('socket') })
     },
   },
   {

@@ -4,6 +4,7 @@ import { auditRoutes } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { backupRoutes } from './backups.ts'
 import { certificateRoutes } from './certificates.ts'
+import { clusterRoutes } from './cluster.ts'
 import { dnsCredentialRoutes } from './dns-credentials.ts'
 import { jobRoutes } from './jobs.ts'
 import { openApiRoutes } from './openapi.ts'
@@ -16,6 +17,7 @@ import { statusRoutes } from './status.ts'
 const resourceRoutes: Route[] = [
   ...statusRoutes,
   ...overviewRoutes,
+  ...clusterRoutes,
   ...sessionRoutes,
   ...accessRoutes,
   ...projectRoutes,

@@ -27,6 +27,18 @@ export interface Job extends StoredDocument {
   finished_at: Date | null
 }
 
+/** One process of the service, as long as it lives; `_id` is its name in leases. */
+export interface Heartbeat extends StoredDocument {
+  mode: string
+  host: string
+  pid: number
+  version: string
+  kek_version: number
+  started_at: Date
+  lease_until: Date
+  expires_at: Date
+}
+
 export const jobCollections: CollectionSpec[] = [
   {
     name: 'jobs',

@@ -26,3 +26,9 @@ export async function dropLease(store: Store, name: string, owner: string): Prom
     if (!isAppError(error, 'conflict')) throw error
   })
 }
+
+/** Who has a lease now, if anybody has. */
+export async function leaseHolder(store: Store, name: string, now: Date): Promise<string | undefined> {
+  const held = await store.get<Lease>('locks', name)
+  return held !== undefined && held.expires_at > now ? held.owner : undefined
+}

@@ -1,8 +1,8 @@
 import { AppError, type ErrorCode, isAppError, messageOf } from '../core/app-error.ts'
 import { type Clock, sleep } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
-import type { Store } from '../store/store.ts'
-import { type Job, retryLadderMs } from './job.ts'
+import type { Change, Store } from '../store/store.ts'
+import { type Job, type JobStep, retryLadderMs } from './job.ts'
 
 /** What a handler is given beside its job. */
 export interface JobRun {
@@ -10,6 +10,11 @@ export interface JobRun {
   signal: AbortSignal
   /** Writes down what is being done. @throws AppError `conflict` the lease was lost */
   step(text: string): Promise<void>
+  /**
+   * Makes the changes that the job is about and ends it, in one transaction: they are made once, whoever dies when.
+   * @throws AppError `conflict` the lease was lost, or a change was not as expected
+   */
+  finish(changes: readonly Change[]): Promise<void>
 }
 
 export type JobHandler = (run: JobRun) => Promise<void>
@@ -62,8 +67,12 @@ const isRetryable = {
 } as const satisfies Record<ErrorCode, boolean>
 
 const idleMs = 250
+/** After the database did not answer. */
+const troubledMs = 2_000
+/** How long a stop waits for jobs to reach a place from which another worker can go on. */
+const graceMs = 10_000
 
-/** Takes and runs jobs, several at once, until `signal` aborts; then waits for the ones that run. */
+/** Takes and runs jobs, several at once, until `signal` aborts; then gives the ones that run a while to stop. */
 export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promise<void> {
   const running = new Set<Promise<void>>()
   while (!signal.aborted) {
@@ -71,8 +80,9 @@ export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promis
       await Promise.race(running)
       continue
     }
-    const job = await takeNext(parts).catch((error) => {
+    const job = await takeNext(parts).catch(async (error) => {
       parts.log.warn({ error: messageOf(error) }, 'the worker could not take a job')
+      await sleep(troubledMs, signal)
       return undefined
     })
     if (job === undefined) {
@@ -82,7 +92,8 @@ export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promis
     const run = perform(parts, job, signal).finally(() => running.delete(run))
     running.add(run)
   }
-  await Promise.all(running)
+  const ended = new AbortController()
+  await Promise.race([Promise.all(running).then(() => ended.abort()), sleep(graceMs, ended.signal)])
 }
 
 /** Runs one job if one is due. @returns whether there was one */
@@ -107,31 +118,79 @@ function claim({ store, clock, owner, leaseMs }: WorkerParts, state: string, due
 }
 
 async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): Promise<void> {
-  let job: Job = { ...claimed, attempts: claimed.attempts + 1 }
-  const save = async (next: Job) => {
-    await parts.store.commit([{ replace: 'jobs', document: next, expect: { lease_owner: claimed.lease_owner, state: 'running' } }])
-    job = next
-  }
-  const step = (text: string) =>
-    save({ ...job, steps: [...job.steps, { at: parts.clock.now(), text }], lease_expires_at: leaseEnd(parts) })
-  const heartbeat = setInterval(() => void save({ ...job, lease_expires_at: leaseEnd(parts) }).catch(() => {}), parts.leaseMs / 3)
+  const held = new HeldJob(parts, claimed)
+  const heartbeat = setInterval(() => void held.extend().catch(() => {}), parts.leaseMs / 3)
   try {
-    if (job.attempts > retryLadderMs.length + 1)
+    if (held.job.attempts > retryLadderMs.length + 1)
       throw new AppError('verification-failed', 'every attempt so far ended with its worker')
-    await step(`attempt ${job.attempts} on ${parts.owner}`)
-    const handler = parts.handlers[job.kind]
-    if (handler === undefined) throw new AppError('usage', `no handler for jobs of kind "${job.kind}"`)
-    await handler({ job, signal, step })
-    clearInterval(heartbeat)
-    await save(finished(job, 'succeeded', parts.clock.now(), 'done'))
+    await held.step(`attempt ${held.job.attempts} on ${parts.owner}`)
+    const handler = parts.handlers[held.job.kind]
+    if (handler === undefined) throw new AppError('usage', `no handler for jobs of kind "${held.job.kind}"`)
+    await handler({ job: held.job, signal, step: (text) => held.step(text), finish: (changes) => held.finish(changes) })
+    if (held.job.state === 'running') await held.finish([])
   } catch (error) {
-    clearInterval(heartbeat)
-    await save(afterFailure(job, error, parts.clock.now()))
-      .then(() => parts.onFailure?.(job))
-      .catch((lost) => parts.log.warn({ job: job._id, error: messageOf(lost) }, 'the lease of a job was lost'))
-    parts.log.warn({ job: job._id, kind: job.kind, error: messageOf(error) }, 'a job failed')
+    if (held.job.state !== 'running') return
+    await held
+      .fail(error, signal.aborted)
+      .then(() => parts.onFailure?.(held.job))
+      .catch((lost) => parts.log.warn({ job: claimed._id, error: messageOf(lost) }, 'the lease of a job was lost'))
+    parts.log.warn({ job: claimed._id, kind: claimed.kind, error: messageOf(error) }, 'a job failed')
   } finally {
     clearInterval(heartbeat)
+  }
+}
+
+/** A job while this worker has it. Its writes follow one another, and are refused once another worker has taken the job over. */
+class HeldJob {
+  job: Job
+  readonly #parts: WorkerParts
+  #previous: Promise<unknown> = Promise.resolve()
+
+  constructor(parts: WorkerParts, claimed: Job) {
+    this.#parts = parts
+    this.job = { ...claimed, attempts: claimed.attempts + 1 }
+  }
+
+  step(text: string): Promise<void> {
+    return this.#save((job) => ({ ...job, steps: [...job.steps, this.#stepNow(text)], lease_expires_at: leaseEnd(this.#parts) }))
+  }
+
+  extend(): Promise<void> {
+    return this.#save((job) => ({ ...job, lease_expires_at: leaseEnd(this.#parts) }))
+  }
+
+  finish(changes: readonly Change[]): Promise<void> {
+    return this.#save((job) => finished(job, 'succeeded', this.#parts.clock.now(), 'done'), changes)
+  }
+
+  /** What stopped because the process stops is queued again at once, and is not counted as an attempt. */
+  fail(error: unknown, isStopping: boolean): Promise<void> {
+    const now = this.#parts.clock.now()
+    if (!isStopping) return this.#save((job) => afterFailure(job, error, now))
+    const steps = (job: Job) => [...job.steps, this.#stepNow('the worker stops; another one goes on')]
+    return this.#save((job) => ({
+      ...job,
+      state: 'queued',
+      run_at: now,
+      attempts: job.attempts - 1,
+      lease_owner: '',
+      steps: steps(job),
+    }))
+  }
+
+  #stepNow(text: string): JobStep {
+    return { at: this.#parts.clock.now(), text }
+  }
+
+  #save(change: (job: Job) => Job, changes: readonly Change[] = []): Promise<void> {
+    const saved = this.#previous.then(async () => {
+      const next = change(this.job)
+      const expect = { lease_owner: this.job.lease_owner, state: 'running' }
+      await this.#parts.store.commit([...changes, { replace: 'jobs', document: next, expect }])
+      this.job = next
+    })
+    this.#previous = saved.catch(() => {})
+    return saved
   }
 }
 

@@ -25,7 +25,11 @@ export function openHostLocks(directory: string): BackupParts['locks'] {
           cause: error,
         })
       }
-      return { [Symbol.dispose]: () => file.close() }
+      return {
+        [Symbol.dispose]() {
+          if (file.isOpen) file.close()
+        },
+      }
     },
   }
 }

@@ -62,7 +62,10 @@ export function translated(error: unknown): AppError {
     })
   }
   const name = error instanceof Error ? error.name : ''
-  if (/^Mongo(Network|ServerSelection|Topology|PoolCleared|NotConnected)/.test(name)) {
+  if (
+    /socket has been ended|ECONNREFUSED|ECONNRESET|EPIPE/.test(messageOf(error)) ||
+    /^Mongo(Network|ServerSelection|Topology|PoolCleared|NotConnected)/.test(name)
+  ) {
     return new AppError('unreachable', 'MongoDB cannot be reached', {
       hint: 'check host and port in CERTAUTOPILOT_DATABASE_URI',
       cause: error,

@@ -16,6 +16,7 @@ export function SettingsPage() {
       <Stack gap="lg">
         <Users />
         <ApiKeys />
+        <Cluster />
         {status.isError && <Failure error={status.error} retry={status.refetch} />}
         {status.data && <About status={status.data} />}
       </Stack>
@@ -155,6 +156,46 @@ function ApiKeys() {
           </Button>
         </Group>
       </form>
+    </Section>
+  )
+}
+
+interface Process {
+  _id: string
+  mode: string
+  host: string
+  pid: number
+  version: string
+  kek_version: number
+  is_leader: boolean
+  started_at: string
+}
+
+function Cluster() {
+  const cluster = useQuery({
+    queryKey: ['cluster'],
+    queryFn: () => get<{ processes: Process[] }>('/cluster'),
+    refetchInterval: 5_000,
+  })
+  return (
+    <Section title="Processes">
+      {cluster.isError && <Failure error={cluster.error} retry={cluster.refetch} />}
+      {cluster.data?.processes.map((process) => (
+        <Group key={process._id} justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
+          <Text>
+            {process.host}, {process.pid}{' '}
+            <span style={{ color: 'var(--state-unknown)' }}>
+              {process.mode === 'all' ? 'API, worker, scheduler' : process.mode}
+            </span>
+          </Text>
+          <Group gap="sm">
+            {process.is_leader && <State kind="ok">leads</State>}
+            <Text size="sm" c="var(--state-unknown)">
+              writes with KEK v{process.kek_version} · {process.version} · started <When at={process.started_at} />
+            </Text>
+          </Group>
+        </Group>
+      ))}
     </Section>
   )
 }
