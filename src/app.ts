@@ -19,6 +19,8 @@ import { appVersion, collections, type Host, openStore } from './host.ts'
 import type { HttpParts } from './http/parts.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
 import { buildRegistry, type KekRegistry } from './kek/registry.ts'
+import type { NotifyParts } from './notify/channels.ts'
+import type { Channel, ChannelAccess } from './notify/notify.ts'
 import type { Outbound } from './outbound/outbound.ts'
 import type { Store } from './store/store.ts'
 
@@ -33,6 +35,7 @@ export interface App {
   kek: KekRegistry
   access: AccessParts
   certificates: CertificateParts
+  notify: NotifyParts
   auditSecret: Secret
   anchor: Anchor
   instance: string
@@ -79,6 +82,7 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
     kek,
     access,
     certificates,
+    notify: { store, kek, clock, openChannel: (access) => openChannel(config, access) },
     auditSecret,
     anchor,
     instance: `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
@@ -117,6 +121,11 @@ function certificateParts(input: {
 
 async function openOutboundFor(config: Config): Promise<Outbound> {
   return (await import('./outbound/guarded/outbound.ts')).openOutbound(config['outbound.allow'])
+}
+
+async function openChannel(config: Config, access: ChannelAccess): Promise<Channel> {
+  if (access.kind === 'smtp') return (await import('./notify/smtp/channel.ts')).openSmtp(access)
+  return (await import('./notify/webhook/channel.ts')).openWebhook(await openOutboundFor(config), access)
 }
 
 async function openDns(access: DnsAccess): Promise<DnsProvider> {
@@ -199,7 +208,7 @@ async function openAnchor(store: Store, kek: KekRegistry, epoch: Epoch, path: st
 }
 
 function httpParts(app: App, log: Log): HttpParts {
-  const { host, store, clock, access, certificates, auditSecret } = app
+  const { host, store, clock, access, certificates, notify, auditSecret } = app
   const { paths, secrets, config } = host
   return {
     appVersion,
@@ -207,6 +216,7 @@ function httpParts(app: App, log: Log): HttpParts {
     clock,
     access,
     certificates,
+    notify,
     auditSecret,
     drillPassword: requiredSecret(secrets, 'drillPassword'),
     setupToken: async () => (await readFile(paths.setupToken, 'utf8').catch(() => '')).trim(),

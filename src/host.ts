@@ -16,6 +16,7 @@ import { epochCollections } from './epoch/epoch.ts'
 import { jobCollections } from './jobs/job.ts'
 import { kekCollections } from './kek/collections.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
+import { notifyCollections } from './notify/collections.ts'
 import { openEnvFileSecretStore } from './secret-store/env-file/secret-store.ts'
 import type { StoreExchange } from './store/staging.ts'
 import type { CollectionSpec, Store } from './store/store.ts'
@@ -30,6 +31,7 @@ export const collections: CollectionSpec[] = [
   ...accessCollections,
   ...certificateCollections,
   ...jobCollections,
+  ...notifyCollections,
 ]
 
 /** What is known of this host without opening its database. */

@@ -43,6 +43,7 @@ export const exitCodes = {
   unreachable: 28,
   'refused-by-ca': 1,
   'refused-by-dns': 1,
+  'refused-by-channel': 1,
   interrupted: 130,
 } as const satisfies Record<ErrorCode, number>
 

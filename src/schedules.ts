@@ -1,10 +1,12 @@
 import type { App } from './app.ts'
 import { systemActor } from './audit/audit.ts'
 import { linkAudit } from './audit/link-audit.ts'
+import { noteExpiring } from './certificates/note-expiring.ts'
 import { requestDueRenewals } from './certificates/renew-certificate.ts'
 import { refreshRenewalTimes } from './certificates/renewal-information.ts'
-import { minuteMs, secondMs } from './core/clock.ts'
+import { hourMs, minuteMs, secondMs } from './core/clock.ts'
 import type { Schedule } from './jobs/scheduler.ts'
+import { fanOut } from './notify/fan-out.ts'
 
 /** What the scheduler's leader does, and how often. */
 export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
@@ -14,6 +16,20 @@ export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
       name: 'link audit entries',
       everyMs: secondMs,
       run: async () => app.anchor.note(await linkAudit(store, app.auditSecret)),
+    },
+    {
+      name: 'tell what has happened',
+      everyMs: secondMs,
+      async run() {
+        if (!app.isDrill && (await app.mayAct())) await fanOut(app.notify)
+      },
+    },
+    {
+      name: 'look for certificates that expire',
+      everyMs: hourMs,
+      async run() {
+        if (!app.isDrill && (await app.mayAct())) await noteExpiring(app.certificates)
+      },
     },
     {
       name: 'queue due renewals',

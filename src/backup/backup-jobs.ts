@@ -1,10 +1,10 @@
 import { type Actor, audited } from '../audit/audit.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, messageOf } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
-import type { Store } from '../store/store.ts'
-import { createBackup } from './create-backup.ts'
+import type { Change, Store } from '../store/store.ts'
+import { type BackupResult, createBackup } from './create-backup.ts'
 import type { BackupParts } from './parts.ts'
 import { runDrill } from './run-drill.ts'
 import { verifyListed } from './verify-listed.ts'
@@ -24,22 +24,56 @@ export async function requestBackupJob(store: Store, actor: Actor, kind: BackupJ
 }
 
 export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
-  const result = await createBackup(withSteps(parts, run), store, run.signal)
+  const result = await told(store, run, 'backup.failed', {}, () => createBackup(withSteps(parts, run), store, run.signal))
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
+  await run.finish([backupTaken(run.job.requested_by, result)])
 }
 
-export async function verifyBackupJob(parts: BackupParts, run: JobRun): Promise<void> {
-  const result = await verifyListed(withSteps(parts, run), { bundle: run.job.subject, level: 'full', acceptForeign: false })
+/** The entry of a backup that was taken, whoever took it. */
+export function backupTaken(actor: Actor, { name, bytes, envelopes }: BackupResult): Change {
+  return audited(actor, 'backup.succeeded', name, { bundle: name, bytes, opened: envelopes.opened, envelopes: envelopes.total })
+}
+
+export async function verifyBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
+  const bundle = run.job.subject
+  const result = await told(store, run, 'backup.unverified', { bundle }, () =>
+    verifyListed(withSteps(parts, run), { bundle, level: 'full', acceptForeign: false }),
+  )
   await run.step(`opened ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}; signature good`)
+  await run.finish([audited(run.job.requested_by, 'backup.verified', bundle, { bundle, opened: result.envelopes.opened })])
 }
 
 export async function runDrillJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   const input = { bundle: undefined, identities: await parts.host.identities(), acceptForeign: false }
-  const { report } = await runDrill(withSteps(parts, run), store, input, run.signal)
-  if (report.outcome === 'failed') throw new AppError('verification-failed', `the drill failed: ${report.failure}`)
+  const report = await told(store, run, 'drill.failed', {}, async () => {
+    const { report: made } = await runDrill(withSteps(parts, run), store, input, run.signal)
+    if (made.outcome === 'failed') throw new AppError('verification-failed', `the drill failed: ${made.failure}`)
+    return made
+  })
   await run.step(`passed: restored in ${formatDuration(report.recovery_ms)}`)
+  await run.finish([
+    audited(run.job.requested_by, 'drill.passed', report.id, { bundle: report.bundle, recovery_ms: report.recovery_ms }),
+  ])
+}
+
+/** A failure is written into the audit log as well, from where people are told. */
+async function told<T>(
+  store: Store,
+  run: JobRun,
+  event: string,
+  data: Record<string, unknown>,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await store
+      .commit([audited(run.job.requested_by, event, run.job.subject, { ...data, error: messageOf(error) })])
+      .catch(() => {})
+    throw error
+  }
 }
 
 /** Every phase becomes a step. A step that cannot be written down does not end the work. */

@@ -227,12 +227,12 @@ async function refuseLiveServices(parts: BackupParts): Promise<void> {
     const { items } = await store.find<{ _id: string; lease_until: Date }>('heartbeats', { limit: 500 })
     const live = items.filter((beat) => beat.lease_until > parts.clock.now())
     if (live.length > 0) {
-      throw new AppError('preflight', `the service is running: ${live.map((beat) => `"${beat._id}"`).join(', ')}`, {
+      throw new AppError('locked', `the service is running: ${live.map((beat) => `"${beat._id}"`).join(', ')}`, {
         hint: 'stop it everywhere; one that was killed counts as gone after 30 seconds',
       })
     }
   } catch (error) {
-    if (isAppError(error, 'preflight')) throw error
+    if (isAppError(error, 'locked')) throw error
   } finally {
     await store.close()
   }

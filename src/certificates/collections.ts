@@ -46,6 +46,8 @@ export interface Certificate extends StoredDocument {
   /** When an ACME CA is to be asked again when it would like a renewal (RFC 9773). */
   ari_check_at: Date
   /** Where automatic renewal stands when it does not work, and why. */
+  /** The last expiry notice, in days before it; 0 when it said that it has expired. Missing before the first. */
+  expiry_notice?: number
   renewal_state: 'failing' | 'stalled' | ''
   /** The job that renews it, or did last. */
   renewal_job_id?: string

@@ -51,7 +51,7 @@ export const neverRenewed = new Date('9999-12-31T00:00:00Z')
 export const notFromAcme = { account_id: '', challenge: '', dns_credential_id: '', ari_check_at: neverRenewed } as const
 
 /** Issuing and renewing work, as far as is known. */
-export const renewalWorks = { renewal_state: '', renewal_error: '' } as const
+export const renewalWorks = { renewal_state: '', renewal_error: '', expiry_notice: 999 } as const
 
 /** A certificate may have no subject at all; its names are then in the extension. */
 function nameParts(subject: string | undefined): string {

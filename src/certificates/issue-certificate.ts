@@ -66,7 +66,11 @@ export async function issueCertificate(parts: CertificateParts, request: Request
     { insert: 'certificates', document: certificate },
     ...(sealed === undefined ? [] : [sealed.change]),
     signed.record(id),
-    audited(request.actor, 'certificate.issued', id, { name: certificate.name, serial: certificate.serial }),
+    audited(request.actor, 'certificate.issued', id, {
+      name: certificate.name,
+      project: project._id,
+      serial: certificate.serial,
+    }),
   ])
   return certificate
 }

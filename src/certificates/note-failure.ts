@@ -26,7 +26,12 @@ export async function noteFailure(parts: CertificateParts, job: Job): Promise<vo
   await parts.store
     .commit([
       { replace: 'certificates', document: next, expect: { serial: certificate.serial } },
-      audited(systemActor, event, certificate._id, { name: certificate.name, job: job._id, error: job.error }),
+      audited(systemActor, event, certificate._id, {
+        name: certificate.name,
+        project: certificate.project_id,
+        job: job._id,
+        error: job.error,
+      }),
     ])
     .catch((error) => {
       if (!isAppError(error, 'conflict')) throw error

@@ -85,7 +85,12 @@ export async function requestCertificate(
   await parts.store.commit([
     { insert: 'certificates', document: certificate },
     change,
-    audited(request.actor, 'certificate.requested', id, { name: certificate.name, account: account.name, job: job._id }),
+    audited(request.actor, 'certificate.requested', id, {
+      name: certificate.name,
+      project: project._id,
+      account: account.name,
+      job: job._id,
+    }),
   ])
   return { certificate, job }
 }
@@ -269,6 +274,7 @@ async function saveIssued(work: OrderRun, record: AcmeOrder, key: KeyObject, cha
     { remove: 'acme_orders', id: record._id },
     audited(run.job.requested_by, isRenewal ? 'certificate.renewed' : 'certificate.issued', certificate._id, {
       name: issued.name,
+      project: issued.project_id,
       serial: issued.serial,
       before: certificate.serial,
     }),

@@ -106,6 +106,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
     signed.record(certificate._id),
     audited(job.requested_by, 'certificate.renewed', certificate._id, {
       name: renewed.name,
+      project: renewed.project_id,
       serial: renewed.serial,
       before: certificate.serial,
     }),

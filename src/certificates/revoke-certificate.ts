@@ -53,7 +53,7 @@ export async function revokeCertificate(
       document: { ...authority, crl_number: authority.crl_number + 1 },
       expect: { crl_number: authority.crl_number },
     } as Change,
-    audited(request.actor, 'certificate.revoked', certificate._id, { name: certificate.name, serial: certificate.serial, reason }),
+    audited(request.actor, 'certificate.revoked', certificate._id, revocationData(certificate, reason)),
   ])
   return revoked
 }
@@ -70,4 +70,8 @@ async function serialChange(parts: CertificateParts, certificate: Certificate, r
   if (before === undefined) throw new AppError('not-found', `serial ${certificate.serial} was not issued by this CA`)
   const document: IssuedSerial = { ...before, revoked_at: parts.clock.now(), reason }
   return { replace: 'issued_serials', document }
+}
+
+function revocationData({ name, project_id: project, serial }: Certificate, reason: RevocationReason): Record<string, unknown> {
+  return { name, project, serial, reason }
 }

@@ -67,3 +67,10 @@ export function operand(args: Arguments, index: number, name: string): string {
   if (value === undefined) throw new AppError('usage', `${name} is missing`, { hint: 'add --help for the usage and examples' })
   return value
 }
+
+/** `--set KEY=VALUE`. @throws AppError `usage` */
+export function settingOf(text: string): [string, string] {
+  const at = text.indexOf('=')
+  if (at < 1) throw new AppError('usage', `--set "${text}" is not KEY=VALUE`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}

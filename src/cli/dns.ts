@@ -1,5 +1,4 @@
-import { AppError } from '../core/app-error.ts'
-import { type Command, operand } from './command.ts'
+import { type Command, operand, settingOf } from './command.ts'
 import { table } from './output.ts'
 
 interface Credential {
@@ -89,12 +88,6 @@ export const commands: Command[] = [
 
 function path(id: string): string {
   return `/api/v1/dns-credentials/${encodeURIComponent(id)}`
-}
-
-function settingOf(text: string): [string, string] {
-  const at = text.indexOf('=')
-  if (at < 1) throw new AppError('usage', `--set "${text}" is not KEY=VALUE`)
-  return [text.slice(0, at), text.slice(at + 1)]
 }
 
 function probeText({ probed_at, probe_error }: Credential): string {

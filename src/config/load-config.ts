@@ -22,6 +22,7 @@ const otherNames = new Set([
   'CERTAUTOPILOT_PASSPHRASE',
   'CERTAUTOPILOT_EAB_HMAC_KEY',
   'CERTAUTOPILOT_DNS_SECRET',
+  'CERTAUTOPILOT_NOTIFY_SECRET',
 ])
 /** Names of the original that have no effect here. */
 const retiredNames: Record<string, string> = {

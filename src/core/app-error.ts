@@ -28,6 +28,7 @@ export const errorCodes = [
   'unreachable',
   'refused-by-ca',
   'refused-by-dns',
+  'refused-by-channel',
   'interrupted',
 ] as const
 

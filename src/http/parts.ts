@@ -4,6 +4,7 @@ import type { DrillReport } from '../backup/drill-report.ts'
 import type { CertificateParts } from '../certificates/parts.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
+import type { NotifyParts } from '../notify/channels.ts'
 import type { Store } from '../store/store.ts'
 
 /** What the resources need. */
@@ -13,6 +14,7 @@ export interface HttpParts {
   clock: Clock
   access: AccessParts
   certificates: CertificateParts
+  notify: NotifyParts
   auditSecret: Secret
   drillPassword: Secret
   /** The one-time token of first-run setup; empty when this host has none. */

@@ -30,6 +30,7 @@ export const httpStatus = {
   unreachable: 503,
   'refused-by-ca': 502,
   'refused-by-dns': 502,
+  'refused-by-channel': 502,
   interrupted: 503,
 } as const satisfies Record<ErrorCode, number>
 

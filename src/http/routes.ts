@@ -7,6 +7,7 @@ import { certificateRoutes } from './certificates.ts'
 import { clusterRoutes } from './cluster.ts'
 import { dnsCredentialRoutes } from './dns-credentials.ts'
 import { jobRoutes } from './jobs.ts'
+import { notifyRoutes } from './notify.ts'
 import { openApiRoutes } from './openapi.ts'
 import { overviewRoutes } from './overview.ts'
 import { projectRoutes } from './projects.ts'
@@ -25,6 +26,7 @@ const resourceRoutes: Route[] = [
   ...acmeRoutes,
   ...dnsCredentialRoutes,
   ...certificateRoutes,
+  ...notifyRoutes,
   ...jobRoutes,
   ...auditRoutes,
   ...backupRoutes,

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { roles } from '../access/roles.ts'
 import { certificateStates } from '../certificates/list-certificates.ts'
 import { dnsProviders } from '../dns/dns.ts'
+import { channelKinds, severities } from '../notify/notify.ts'
 import { timestamp } from './route.ts'
 
 /** What replies hold. A field that is not named here never leaves: hashes, envelopes and tokens stay inside. */
@@ -77,6 +78,18 @@ export const dnsCredentialReply = z.object({
   settings: z.record(z.string(), z.string()),
   probed_at: timestamp.nullable(),
   probe_error: z.string(),
+  created_at: timestamp,
+})
+
+export const channelReply = z.object({
+  ...id,
+  name: z.string(),
+  kind: z.enum(channelKinds),
+  settings: z.record(z.string(), z.string()),
+  min_severity: z.enum(severities),
+  project_id: z.string(),
+  last_sent_at: timestamp.nullable(),
+  last_error: z.string(),
   created_at: timestamp,
 })
 

@@ -63,6 +63,7 @@ const isRetryable = {
   unreachable: true,
   'refused-by-ca': true,
   'refused-by-dns': true,
+  'refused-by-channel': true,
   interrupted: true,
 } as const satisfies Record<ErrorCode, boolean>
 

@@ -96,7 +96,7 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await page.goto('/certificates?search=nothing-like-it')
       await page.getByText('Nothing matches').waitFor()
       await looked('no-match')
-      for (const path of ['/jobs', '/issuers', '/audit', '/settings', '/', '/nowhere']) {
+      for (const path of ['/jobs', '/issuers', '/notify', '/audit', '/settings', '/', '/nowhere']) {
         await page.goto(path)
         await page.getByRole('heading', { level: 1 }).waitFor()
         await looked(path.slice(1) || 'overview')

@@ -5,6 +5,7 @@ import type {
   auditReply,
   authorityReply,
   certificateReply,
+  channelReply,
   dnsCredentialReply,
   jobReply,
   projectReply,
@@ -23,6 +24,7 @@ export type ApiKey = z.output<typeof apiKeyReply>
 export type Authority = z.output<typeof authorityReply>
 export type AcmeAccount = z.output<typeof acmeAccountReply>
 export type DnsCredential = z.output<typeof dnsCredentialReply>
+export type Channel = z.output<typeof channelReply>
 export type AuditEntry = z.output<typeof auditReply>
 export type Project = z.output<typeof projectReply>
 
