@@ -164,13 +164,13 @@ export async function undoRestore(parts: BackupParts, signal: AbortSignal): Prom
   using _restoring = await parts.locks.hold('restore')
   using _stopped = await parts.locks.hold('serve')
   await resumeRestore(parts)
+  await refuseLiveServices(parts)
   const journal = await parts.host.readJournal()
   if (journal?.phase !== 'live' || !(await canGoBack(parts, journal.id))) {
     throw new AppError('not-found', 'there is no restore to undo', {
       hint: 'every restore takes a safety bundle first; "backup list" shows it',
     })
   }
-  await refuseLiveServices(parts)
   const warnings: string[] = []
   const safetyBundle = await saveThePresent(parts, warnings, signal)
   const hasActed = await hasBeenReleased(parts)
