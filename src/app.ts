@@ -6,12 +6,17 @@ import type { AccessParts } from './access/access.ts'
 import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
 import { publishFile } from './backup/host/files.ts'
+import { openPrivateKey } from './certificates/keys.ts'
+import { requireCertificate } from './certificates/list-certificates.ts'
 import type { CertificateParts } from './certificates/parts.ts'
 import type { Config } from './config/schema.ts'
 import { requiredSecret } from './config/secrets.ts'
 import { AppError, systemCodeOf } from './core/app-error.ts'
 import type { Clock } from './core/clock.ts'
-import type { Secret } from './core/secret.ts'
+import { Secret } from './core/secret.ts'
+import type { Deployer, TargetAccess } from './deploy/deploy.ts'
+import { deployAfterRenewal } from './deploy/deploy-certificate.ts'
+import type { DeployParts } from './deploy/targets.ts'
 import type { DnsAccess, DnsLookup, DnsProvider } from './dns/dns.ts'
 import { type Anchor, type AnchorRecord, whyForeign } from './epoch/anchor.ts'
 import { type Epoch, enterSafeMode, openEpoch, refuseInSafeMode } from './epoch/epoch.ts'
@@ -36,6 +41,7 @@ export interface App {
   access: AccessParts
   certificates: CertificateParts
   notify: NotifyParts
+  deploy: DeployParts
   auditSecret: Secret
   anchor: Anchor
   instance: string
@@ -73,6 +79,8 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
   }
   const certificates = certificateParts({ store, kek, clock, config, isDrill, publicUrl: options.publicUrl })
   if (isDrill) await makeDrillCa(certificates)
+  const deploy = deployParts(certificates, config)
+  if (!isDrill) certificates.afterRenewal = (id) => deployAfterRenewal(deploy, id)
   const auditSecret = requiredSecret(secrets, 'auditSecret')
   const app: App = {
     host,
@@ -82,6 +90,7 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
     kek,
     access,
     certificates,
+    deploy,
     notify: { store, kek, clock, openChannel: (access) => openChannel(config, access) },
     auditSecret,
     anchor,
@@ -121,6 +130,30 @@ function certificateParts(input: {
 
 async function openOutboundFor(config: Config): Promise<Outbound> {
   return (await import('./outbound/guarded/outbound.ts')).openOutbound(config['outbound.allow'])
+}
+
+function deployParts(certificates: CertificateParts, config: Config): DeployParts {
+  const { store, kek, clock } = certificates
+  return {
+    store,
+    kek,
+    clock,
+    requireAllowed: certificates.requireAllowed,
+    openDeployer: (access) => openDeployer(config, access),
+    async certificate(id) {
+      const found = await requireCertificate(store, id)
+      const { _id, name, fingerprint, not_after: notAfter, certificate_pem: certificatePem, chain_pem: chainPem } = found
+      const key = await openPrivateKey(certificates, found)
+      const keyPem = new Secret(key.export({ format: 'pem', type: 'pkcs8' }) as string)
+      return { id: _id, name, fingerprint, notAfter, certificatePem, chainPem, keyPem }
+    },
+  }
+}
+
+async function openDeployer(config: Config, access: TargetAccess): Promise<Deployer> {
+  const limits = { folders: config['deploy.folders'], commands: config['deploy.commands'] }
+  if (access.kind === 'file') return (await import('./deploy/file/deployer.ts')).openFileDeployer(access, limits)
+  return (await import('./deploy/webhook/deployer.ts')).openWebhookDeployer(await openOutboundFor(config), access)
 }
 
 async function openChannel(config: Config, access: ChannelAccess): Promise<Channel> {
@@ -208,7 +241,7 @@ async function openAnchor(store: Store, kek: KekRegistry, epoch: Epoch, path: st
 }
 
 function httpParts(app: App, log: Log): HttpParts {
-  const { host, store, clock, access, certificates, notify, auditSecret } = app
+  const { host, store, clock, access, certificates, notify, deploy, auditSecret } = app
   const { paths, secrets, config } = host
   return {
     appVersion,
@@ -217,6 +250,7 @@ function httpParts(app: App, log: Log): HttpParts {
     access,
     certificates,
     notify,
+    deploy,
     auditSecret,
     drillPassword: requiredSecret(secrets, 'drillPassword'),
     setupToken: async () => (await readFile(paths.setupToken, 'utf8').catch(() => '')).trim(),

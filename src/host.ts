@@ -12,6 +12,7 @@ import { environmentSecrets, type Loaded, loadConfig } from './config/load-confi
 import type { Config } from './config/schema.ts'
 import { requiredSecret, secretNames, secretsFrom } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
+import { deployCollections } from './deploy/collections.ts'
 import { epochCollections } from './epoch/epoch.ts'
 import { jobCollections } from './jobs/job.ts'
 import { kekCollections } from './kek/collections.ts'
@@ -32,6 +33,7 @@ export const collections: CollectionSpec[] = [
   ...certificateCollections,
   ...jobCollections,
   ...notifyCollections,
+  ...deployCollections,
 ]
 
 /** What is known of this host without opening its database. */

@@ -2,14 +2,16 @@ import type { App } from './app.ts'
 import { backupJobKinds, createBackupJob, runDrillJob, verifyBackupJob } from './backup/backup-jobs.ts'
 import { issueJobKind, orderCertificate } from './certificates/order-certificate.ts'
 import { renewalJobKind, renewCertificate } from './certificates/renew-certificate.ts'
+import { deployCertificate, deployJobKind } from './deploy/deploy-certificate.ts'
 import type { JobHandler } from './jobs/worker.ts'
 import { notifyJobKind, sendNotification } from './notify/fan-out.ts'
 
 /** Which function runs a job of which kind. */
-export function jobHandlers({ certificates, host, notify, store }: App): Record<string, JobHandler> {
+export function jobHandlers({ certificates, deploy, host, notify, store }: App): Record<string, JobHandler> {
   return {
     [issueJobKind]: (run) => orderCertificate(certificates, run),
     [renewalJobKind]: (run) => renewCertificate(certificates, run),
+    [deployJobKind]: (run) => deployCertificate(deploy, run),
     [notifyJobKind]: (run) => sendNotification(notify, run),
     [backupJobKinds.create]: (run) => createBackupJob(host.backup, store, run),
     [backupJobKinds.verify]: (run) => verifyBackupJob(host.backup, store, run),

@@ -44,6 +44,7 @@ export const exitCodes = {
   'refused-by-ca': 1,
   'refused-by-dns': 1,
   'refused-by-channel': 1,
+  'deploy-failed': 1,
   interrupted: 130,
 } as const satisfies Record<ErrorCode, number>
 

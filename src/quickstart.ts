@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { newToken } from './access/access.ts'
@@ -59,12 +60,23 @@ export async function quickstart(input: QuickstartInput): Promise<void> {
     await furnish(app, input)
     await proveBackup(app, input, url)
     if (input.exit) return
+    out.note(`open       ${url}`)
+    openBrowser(environment, url)
     out.note('the service goes on running; press Ctrl-C to stop it')
     await serving
   } finally {
     running.abort()
     await serving.catch(() => {})
   }
+}
+
+/** On a desktop the page opens by itself. */
+function openBrowser(environment: NodeJS.ProcessEnv, url: string): void {
+  const isDesktop = process.stdout.isTTY === true && (environment.DISPLAY || environment.WAYLAND_DISPLAY)
+  if (!isDesktop) return
+  spawn('xdg-open', [url], { stdio: 'ignore', detached: true })
+    .once('error', () => {})
+    .unref()
 }
 
 /** Owner, project, CA, first certificates and the machine's trust store; what is there stays. */

@@ -272,6 +272,7 @@ async function saveIssued(work: OrderRun, record: AcmeOrder, key: KeyObject, cha
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),
     { remove: 'acme_orders', id: record._id },
+    ...((await parts.afterRenewal?.(certificate._id)) ?? []),
     audited(run.job.requested_by, isRenewal ? 'certificate.renewed' : 'certificate.issued', certificate._id, {
       name: issued.name,
       project: issued.project_id,

@@ -4,7 +4,7 @@ import type { DnsAccess, DnsLookup, DnsProvider } from '../dns/dns.ts'
 import type { Issuer, SigningPair } from '../issuer/issuer.ts'
 import type { AccountAccess, OrderingIssuer } from '../issuer/ordering-issuer.ts'
 import type { KekRegistry } from '../kek/registry.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 
 /** What the operations on certificates need. */
 export interface CertificateParts {
@@ -29,6 +29,8 @@ export interface CertificateParts {
   renewBeforeDays: number
   /** @throws AppError `safe-mode` what acts on the world is refused in safe mode */
   requireAllowed(action: string): Promise<void>
+  /** What else is committed with a renewal: putting it in use. */
+  afterRenewal?: (certificateId: string) => Promise<Change[]>
   /** The CA that signs instead of every other one: how a drill keeps production's CA key unused. */
   substituteCaId?: string | undefined
 }

@@ -104,6 +104,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),
     signed.record(certificate._id),
+    ...((await parts.afterRenewal?.(certificate._id)) ?? []),
     audited(job.requested_by, 'certificate.renewed', certificate._id, {
       name: renewed.name,
       project: renewed.project_id,

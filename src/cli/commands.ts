@@ -14,6 +14,7 @@ const files: Record<string, () => Promise<Record<string, unknown>>> = {
   ca: () => import('./authorities.ts'),
   acme: () => import('./acme.ts'),
   dns: () => import('./dns.ts'),
+  deploy: () => import('./deploy.ts'),
   notify: () => import('./notify.ts'),
   project: () => import('./authorities.ts'),
   job: () => import('./jobs.ts'),

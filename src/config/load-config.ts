@@ -23,6 +23,7 @@ const otherNames = new Set([
   'CERTAUTOPILOT_EAB_HMAC_KEY',
   'CERTAUTOPILOT_DNS_SECRET',
   'CERTAUTOPILOT_NOTIFY_SECRET',
+  'CERTAUTOPILOT_DEPLOY_SECRET',
 ])
 /** Names of the original that have no effect here. */
 const retiredNames: Record<string, string> = {

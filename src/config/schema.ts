@@ -89,6 +89,12 @@ export const settings = {
     [] as string[],
     "name servers that are asked, ADDRESS or ADDRESS:PORT; the system's if empty",
   ),
+  'deploy.folders': hostSetting(list, [] as string[], 'folders into which deployments may write files'),
+  'deploy.commands': hostSetting(
+    list,
+    [] as string[],
+    'whole command lines that deployments may run after writing, without a shell',
+  ),
   'certificates.renew_before_days': setting(days, 30, 'days before expiry at which a certificate is renewed'),
   'backup.directory': hostSetting(text, '', 'where bundles are kept; "backups" in the home folder if empty'),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),

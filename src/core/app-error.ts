@@ -29,6 +29,7 @@ export const errorCodes = [
   'refused-by-ca',
   'refused-by-dns',
   'refused-by-channel',
+  'deploy-failed',
   'interrupted',
 ] as const
 

@@ -4,6 +4,7 @@ import type { DrillReport } from '../backup/drill-report.ts'
 import type { CertificateParts } from '../certificates/parts.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
+import type { DeployParts } from '../deploy/targets.ts'
 import type { NotifyParts } from '../notify/channels.ts'
 import type { Store } from '../store/store.ts'
 
@@ -15,6 +16,7 @@ export interface HttpParts {
   access: AccessParts
   certificates: CertificateParts
   notify: NotifyParts
+  deploy: DeployParts
   auditSecret: Secret
   drillPassword: Secret
   /** The one-time token of first-run setup; empty when this host has none. */

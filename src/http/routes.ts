@@ -5,6 +5,7 @@ import { authorityRoutes } from './authorities.ts'
 import { backupRoutes } from './backups.ts'
 import { certificateRoutes } from './certificates.ts'
 import { clusterRoutes } from './cluster.ts'
+import { deployRoutes } from './deploy.ts'
 import { dnsCredentialRoutes } from './dns-credentials.ts'
 import { jobRoutes } from './jobs.ts'
 import { notifyRoutes } from './notify.ts'
@@ -26,6 +27,7 @@ const resourceRoutes: Route[] = [
   ...acmeRoutes,
   ...dnsCredentialRoutes,
   ...certificateRoutes,
+  ...deployRoutes,
   ...notifyRoutes,
   ...jobRoutes,
   ...auditRoutes,

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { roles } from '../access/roles.ts'
 import { certificateStates } from '../certificates/list-certificates.ts'
+import { targetKinds } from '../deploy/deploy.ts'
 import { dnsProviders } from '../dns/dns.ts'
 import { channelKinds, severities } from '../notify/notify.ts'
 import { timestamp } from './route.ts'
@@ -78,6 +79,24 @@ export const dnsCredentialReply = z.object({
   settings: z.record(z.string(), z.string()),
   probed_at: timestamp.nullable(),
   probe_error: z.string(),
+  created_at: timestamp,
+})
+
+export const deployTargetReply = z.object({
+  ...id,
+  name: z.string(),
+  kind: z.enum(targetKinds),
+  settings: z.record(z.string(), z.string()),
+  created_at: timestamp,
+})
+
+export const deploymentReply = z.object({
+  ...id,
+  certificate_id: z.string(),
+  target_id: z.string(),
+  fingerprint: z.string(),
+  deployed_at: timestamp.nullable(),
+  error: z.string(),
   created_at: timestamp,
 })
 

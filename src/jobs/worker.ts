@@ -64,6 +64,7 @@ const isRetryable = {
   'refused-by-ca': true,
   'refused-by-dns': true,
   'refused-by-channel': true,
+  'deploy-failed': true,
   interrupted: true,
 } as const satisfies Record<ErrorCode, boolean>
 

@@ -70,6 +70,9 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await page.getByRole('heading', { name: 'www.example.org' }).waitFor()
       await looked('certificate')
 
+      await page.getByRole('tab', { name: 'Deployed' }).click()
+      await page.getByRole('button', { name: 'Deploy', exact: true }).waitFor()
+      await looked('deployed')
       await page.getByRole('button', { name: 'Renew now' }).click()
       await page.getByText('done', { exact: true }).first().waitFor()
       await looked('renewed')
@@ -96,7 +99,7 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await page.goto('/certificates?search=nothing-like-it')
       await page.getByText('Nothing matches').waitFor()
       await looked('no-match')
-      for (const path of ['/jobs', '/issuers', '/notify', '/audit', '/settings', '/', '/nowhere']) {
+      for (const path of ['/jobs', '/issuers', '/deploy', '/notify', '/audit', '/settings', '/', '/nowhere']) {
         await page.goto(path)
         await page.getByRole('heading', { level: 1 }).waitFor()
         await looked(path.slice(1) || 'overview')

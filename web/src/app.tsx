@@ -17,6 +17,7 @@ const JobsPage = lazy(() => import('./pages/jobs.tsx').then((page) => ({ default
 const JobPage = lazy(() => import('./pages/job.tsx').then((page) => ({ default: page.JobPage })))
 const BackupsPage = lazy(() => import('./pages/backups.tsx').then((page) => ({ default: page.BackupsPage })))
 const IssuersPage = lazy(() => import('./pages/issuers.tsx').then((page) => ({ default: page.IssuersPage })))
+const DeployPage = lazy(() => import('./pages/deploy.tsx').then((page) => ({ default: page.DeployPage })))
 const NotifyPage = lazy(() => import('./pages/notify.tsx').then((page) => ({ default: page.NotifyPage })))
 const AuditPage = lazy(() => import('./pages/audit.tsx').then((page) => ({ default: page.AuditPage })))
 const SettingsPage = lazy(() => import('./pages/settings.tsx').then((page) => ({ default: page.SettingsPage })))
@@ -46,6 +47,7 @@ export function App() {
           <Route path="/jobs/:id">{({ id }) => <JobPage id={id} />}</Route>
           <Route path="/backups" component={BackupsPage} />
           <Route path="/issuers" component={IssuersPage} />
+          <Route path="/deploy" component={DeployPage} />
           <Route path="/notify" component={NotifyPage} />
           <Route path="/audit" component={AuditPage} />
           <Route path="/settings" component={SettingsPage} />

@@ -6,6 +6,8 @@ import type {
   authorityReply,
   certificateReply,
   channelReply,
+  deploymentReply,
+  deployTargetReply,
   dnsCredentialReply,
   jobReply,
   projectReply,
@@ -25,6 +27,8 @@ export type Authority = z.output<typeof authorityReply>
 export type AcmeAccount = z.output<typeof acmeAccountReply>
 export type DnsCredential = z.output<typeof dnsCredentialReply>
 export type Channel = z.output<typeof channelReply>
+export type DeployTarget = z.output<typeof deployTargetReply>
+export type Deployment = z.output<typeof deploymentReply>
 export type AuditEntry = z.output<typeof auditReply>
 export type Project = z.output<typeof projectReply>
 

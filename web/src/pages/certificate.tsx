@@ -5,6 +5,7 @@ import { Link } from 'wouter'
 import { api, get } from '../api.ts'
 import { certificateState } from '../parts/certificate-state.tsx'
 import { ChainPicture } from '../parts/chain-picture.tsx'
+import { Deployments } from '../parts/deployments.tsx'
 import { JobState, JobSteps, useJob } from '../parts/job-steps.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
 import { Failure, State, Waiting } from '../parts/states.tsx'
@@ -94,11 +95,15 @@ export function CertificatePage({ id }: { id: string }) {
         <Tabs defaultValue="chain" keepMounted={false}>
           <Tabs.List>
             <Tabs.Tab value="chain">Chain</Tabs.Tab>
+            {shown.has_key && <Tabs.Tab value="deployed">Deployed</Tabs.Tab>}
             <Tabs.Tab value="history">History</Tabs.Tab>
             <Tabs.Tab value="raw">Raw</Tabs.Tab>
           </Tabs.List>
           <Tabs.Panel value="chain" pt="md">
             <ChainPicture certificate={shown} />
+          </Tabs.Panel>
+          <Tabs.Panel value="deployed" pt="md">
+            <Deployments certificateId={shown._id} fingerprint={shown.fingerprint} />
           </Tabs.Panel>
           <Tabs.Panel value="history" pt="md">
             <History jobs={jobs.data?.items ?? []} certificate={shown} />

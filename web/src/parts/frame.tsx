@@ -30,6 +30,7 @@ const places: { path: string; name: string; icon: IconName; letter: string }[] =
   { path: '/jobs', name: 'Jobs', icon: 'jobs', letter: 'j' },
   { path: '/backups', name: 'Backups', icon: 'backups', letter: 'b' },
   { path: '/issuers', name: 'Issuers', icon: 'issuers', letter: 'i' },
+  { path: '/deploy', name: 'Deploy', icon: 'deploy', letter: 'd' },
   { path: '/notify', name: 'Notify', icon: 'notify', letter: 'n' },
   { path: '/audit', name: 'Audit', icon: 'audit', letter: 'a' },
   { path: '/settings', name: 'Settings', icon: 'settings', letter: 's' },
@@ -136,6 +137,7 @@ function UserMenu({ user, showHelp }: { user: User; showHelp: () => void }) {
         <Menu.Label>
           {user.email}, {user.role}
         </Menu.Label>
+        <Menu.Item onClick={() => go('/deploy')}>Deploy</Menu.Item>
         <Menu.Item onClick={() => go('/notify')}>Notify</Menu.Item>
         <Menu.Item onClick={() => go('/audit')}>Audit</Menu.Item>
         <Menu.Item onClick={() => go('/settings')}>Settings</Menu.Item>
