@@ -14,6 +14,7 @@ import { requiredSecret, secretNames, secretsFrom } from './config/secrets.ts'
 import { type Clock, systemClock } from './core/clock.ts'
 import { deployCollections } from './deploy/collections.ts'
 import { epochCollections } from './epoch/epoch.ts'
+import { idempotencyCollections } from './http/idempotency.ts'
 import { jobCollections } from './jobs/job.ts'
 import { kekCollections } from './kek/collections.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
@@ -34,6 +35,7 @@ export const collections: CollectionSpec[] = [
   ...jobCollections,
   ...notifyCollections,
   ...deployCollections,
+  ...idempotencyCollections,
 ]
 
 /** What is known of this host without opening its database. */

@@ -127,7 +127,10 @@ async function countAttempt(parts: AccessParts, id: string, triesLeft = 10): Pro
   const before = await parts.store.get<LoginThrottle>('login_throttle', id)
   const isFresh = before !== undefined && before.expires_at > now
   if (isFresh && before.failures >= maxFailures) {
-    throw new AppError('throttled', 'too many failed logins', { hint: `try again after ${before.expires_at.toISOString()}` })
+    throw new AppError('throttled', 'too many failed logins', {
+      hint: `try again after ${before.expires_at.toISOString()}`,
+      details: { retry_after_ms: before.expires_at.getTime() - now.getTime() },
+    })
   }
   const document: LoginThrottle = {
     _id: id,

@@ -19,7 +19,7 @@ export interface Epoch extends StoredDocument {
 export const epochCollections: CollectionSpec[] = [{ name: 'epochs', indexes: [] }]
 
 /** Collections that only mean something to the processes that wrote them: leases, sessions and the like. A restore empties them. */
-export const transientCollections = ['sessions', 'login_throttle', 'locks', 'heartbeats'] as const
+export const transientCollections = ['sessions', 'login_throttle', 'locks', 'heartbeats', 'idempotency_keys'] as const
 
 /** Reads the state, and makes it in a new database. @throws AppError `too-new` */
 export async function openEpoch(store: Store, now: Date): Promise<Epoch> {

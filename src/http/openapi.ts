@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../core/app-error.ts'
-import { type Route, route } from './route.ts'
+import { isCreation, type Route, route, successStatus } from './route.ts'
 
 type Json = Record<string, unknown>
 
@@ -46,6 +46,10 @@ function describe(routes: readonly Route[], version: string): Json {
   }
 }
 
+const tagHeader = {
+  ETag: { schema: { type: 'string' }, description: 'for "If-Match" of a change and "If-None-Match" of the next look' },
+}
+
 const problemSchema: Json = {
   type: 'object',
   description: 'RFC 9457',
@@ -61,7 +65,7 @@ const problemSchema: Json = {
 }
 
 function operation(entry: Route): Json {
-  const parameters = [...parametersOf(entry.params, 'path'), ...parametersOf(entry.query, 'query')]
+  const parameters = [...parametersOf(entry.params, 'path'), ...parametersOf(entry.query, 'query'), ...headersOf(entry)]
   const problem = {
     description: 'what went wrong',
     content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
@@ -79,11 +83,28 @@ function operation(entry: Route): Json {
   }
 }
 
+function headersOf(entry: Route): Json[] {
+  const text = (name: string, description: string) => ({
+    name,
+    in: 'header',
+    required: false,
+    description,
+    schema: { type: 'string' },
+  })
+  if (isCreation(entry)) return [text('Idempotency-Key', 'a repetition with the same key gets the first answer, for 24 hours')]
+  return entry.method !== 'GET' && entry.path.includes('{id}')
+    ? [text('If-Match', 'the ETag of the state that this change is meant for')]
+    : []
+}
+
 function success(entry: Route): Json {
   if (entry.reply === 'empty') return { 204: { description: 'done' } }
   if (entry.reply === 'events') return { 200: { description: 'events', content: { 'text/event-stream': {} } } }
   if (entry.reply === 'download') return { 200: { description: 'a file', content: { 'application/octet-stream': {} } } }
-  return { 200: { description: 'done', content: { 'application/json': { schema: jsonSchema(entry.reply, 'output') } } } }
+  const content = { 'application/json': { schema: jsonSchema(entry.reply, 'output') } }
+  if (entry.method === 'GET')
+    return { 200: { description: 'done', headers: tagHeader, content }, 304: { description: 'it is as "If-None-Match" says' } }
+  return { [successStatus(entry)]: { description: 'done', content } }
 }
 
 function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query'): Json[] {

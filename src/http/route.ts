@@ -81,3 +81,14 @@ export function pageOf<T extends z.ZodType>(item: T) {
 }
 
 export const timestamp = z.date().transform((date) => date.toISOString())
+
+/** What makes a thing: it answers 201, and may be repeated under an `Idempotency-Key`. A reply that shows a secret once is never kept. */
+export function isCreation(entry: Route): boolean {
+  return entry.method === 'POST' && entry.path.endsWith('s') && typeof entry.reply !== 'string' && !showsSecret.has(entry.path)
+}
+
+const showsSecret = new Set(['/api/v1/api-keys'])
+
+export function successStatus(entry: Route): number {
+  return entry.method === 'POST' && entry.path.endsWith('s') ? 201 : 200
+}

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createServer, type Server } from 'node:http'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -8,10 +9,11 @@ import { authenticateSession, requireCsrf, type SessionTokens } from '../access/
 import { hostActor } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
 import { clearedCookies, parseCookies, sessionCookies } from './cookies.ts'
+import { onceForKey } from './idempotency.ts'
 import { requestFinished } from './metrics.ts'
 import type { HttpParts } from './parts.ts'
 import { problemOf } from './problem.ts'
-import { Download, type Route } from './route.ts'
+import { Download, isCreation, type Route, successStatus } from './route.ts'
 import { allRoutes } from './routes.ts'
 import { isForWeb, sendWeb } from './web-files.ts'
 
@@ -73,7 +75,7 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
     handler: async (request, reply) => {
       const caller = await authenticate(parts, request, route)
       if (route.role !== 'public') requireRole(caller, route.role)
-      const result = await route.handle({
+      const context = {
         parts,
         caller,
         params: validated(route.params, request.params, 'path'),
@@ -87,7 +89,18 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
             'set-cookie',
             tokens === undefined ? clearedCookies() : sessionCookies(tokens, parts.certificates.publicUrl.startsWith('https:')),
           ),
-      } as never)
+      }
+      const handle = () => route.handle(context as never)
+      if (route.method !== 'GET') await requireMatch(request.headers['if-match'], route, context)
+      const key = request.headers['idempotency-key']
+      if (typeof key === 'string' && isCreation(route)) {
+        const asked = [route.method, request.url, request.body ?? null]
+        const made = async () => (route.reply as z.ZodType).parse(await handle())
+        return sendJson(reply, route, await onceForKey(parts, { key, caller, request: asked }, made))
+      }
+      const result = await handle()
+      if (route.method === 'GET' && isJson(route, result))
+        return sendTagged(request, reply, (route.reply as z.ZodType).parse(result))
       return send(reply, route, result)
     },
   })
@@ -125,7 +138,40 @@ function send(reply: FastifyReply, route: Route, result: unknown): unknown {
     void reply.header('content-disposition', `attachment; filename="${result.fileName}"`)
     return reply.type(result.contentType).send(result.content)
   }
-  return reply.code(route.method === 'POST' && route.path.endsWith('s') ? 201 : 200).send((route.reply as z.ZodType).parse(result))
+  return sendJson(reply, route, (route.reply as z.ZodType).parse(result))
+}
+
+function sendJson(reply: FastifyReply, route: Route, value: unknown): FastifyReply {
+  return reply.header('cache-control', 'no-store').code(successStatus(route)).send(value)
+}
+
+function isJson(route: Route, result: unknown): boolean {
+  return typeof route.reply !== 'string' && !(result instanceof Download)
+}
+
+/** A strong tag of what is sent (RFC 9110, 8.8.3): whoever has it already is told so. */
+function sendTagged(request: FastifyRequest, reply: FastifyReply, value: unknown): FastifyReply {
+  const tag = tagOf(value)
+  void reply.header('cache-control', 'private, no-cache').header('etag', tag)
+  if (request.headers['if-none-match'] === tag) return reply.code(304).send()
+  return reply.send(value)
+}
+
+function tagOf(value: unknown): string {
+  return `"${createHash('sha256').update(JSON.stringify(value)).digest('base64url').slice(0, 27)}"`
+}
+
+/** A change that was thought out for another state of the thing is refused (RFC 9110, 13.1.1). @throws AppError `preflight` · `usage` */
+async function requireMatch(wanted: string | undefined, route: Route, context: { params: unknown; query: unknown }): Promise<void> {
+  if (wanted === undefined) return
+  const path = route.path.replace(/(\{\w+\}).*$/, '$1')
+  const shown = allRoutes.find(
+    (candidate) => candidate.method === 'GET' && candidate.path === path && typeof candidate.reply !== 'string',
+  )
+  if (shown === undefined) throw new AppError('usage', `"If-Match" has no meaning for ${route.path}`)
+  const now = tagOf((shown.reply as z.ZodType).parse(await shown.handle(context as never)))
+  if (wanted !== '*' && wanted !== now)
+    throw new AppError('preflight', 'it was changed since you looked at it', { hint: 'get it again, and decide again' })
 }
 
 /** Server-sent events (HTML Living Standard, 9.2): one JSON value each. */
@@ -143,7 +189,15 @@ function sendProblem(parts: HttpParts, reply: FastifyReply, error: unknown): Fas
   const known = error instanceof AppError ? error : translated(error)
   const problem = problemOf(known)
   if (problem.status >= 500) parts.log.error({ error: known instanceof Error ? known.stack : String(known) }, 'a request failed')
+  if (problem.status === 429 || problem.status === 503) void reply.header('retry-after', retryAfterSeconds(known))
   return reply.code(problem.status).type('application/problem+json').send(problem)
+}
+
+const defaultRetrySeconds = 5
+
+function retryAfterSeconds(error: unknown): number {
+  const waitMs = error instanceof AppError ? Number(error.details?.retry_after_ms ?? 0) : 0
+  return waitMs > 0 ? Math.ceil(waitMs / 1000) : defaultRetrySeconds
 }
 
 /** What the HTTP framework itself refuses. */

@@ -74,7 +74,7 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
         await end(children[victim] as ChildProcess, 'SIGKILL')
         children[victim] = startProcess(host, 'worker')
       }
-      await until(async () => (await countDone(host)) >= jobs, `2,000 renewals (seed ${seed})`, 150_000)
+      await until(async () => (await countDone(host)) >= jobs, `2,000 renewals (seed ${seed})`, 400_000)
       const cluster = JSON.parse(await api.request('GET', '/api/v1/cluster')) as {
         processes: { mode: string; is_leader: boolean }[]
       }
