@@ -35,6 +35,7 @@ export function createHttpServer(parts: HttpParts): HttpServer {
     bodyLimit: maxBodyBytes,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 300 },
+    frameworkErrors: (error, _request, reply) => sendProblem(parts, reply, error),
   })
   const admin: { server?: Server } = {}
   app.setErrorHandler((error, _request, reply) => sendProblem(parts, reply, error))
