@@ -120,7 +120,7 @@ function certificateParts(input: {
       open: (pair, crlUrl) => lazyIssuer(async () => (await import('./issuer/internal-ca/issuer.ts')).openInternalCa(pair, crlUrl)),
     },
     acme: async (access, signal) => (await import('./issuer/acme/acme.ts')).openAcme(await openOutboundFor(config), access, signal),
-    dns: { open: openDns, lookup: (authorities) => openLookup(config, authorities) },
+    dns: { open: (access) => openDns(config, access), lookup: (authorities) => openLookup(config, authorities) },
     webroot: webrootOf(config),
     publicUrl: config['server.public_url'] || input.publicUrl || `http://${config['server.host']}:${config['server.port']}`,
     renewBeforeDays: config['certificates.renew_before_days'],
@@ -161,7 +161,11 @@ async function openChannel(config: Config, access: ChannelAccess): Promise<Chann
   return (await import('./notify/webhook/channel.ts')).openWebhook(await openOutboundFor(config), access)
 }
 
-async function openDns(access: DnsAccess): Promise<DnsProvider> {
+async function openDns(config: Config, access: DnsAccess): Promise<DnsProvider> {
+  if (access.provider === 'cloudflare')
+    return (await import('./dns/cloudflare/dns.ts')).openCloudflare(await openOutboundFor(config), access)
+  if (access.provider === 'route53')
+    return (await import('./dns/route53/dns.ts')).openRoute53(await openOutboundFor(config), access)
   return (await import('./dns/rfc2136/dns.ts')).openRfc2136(access)
 }
 

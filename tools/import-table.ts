@@ -49,6 +49,7 @@ export const packages: Record<string, readonly string[]> = {
   'tar-stream': ['bundle'],
   '@peculiar/x509': ['issuer', 'certificates'],
   jose: ['issuer/acme'],
+  '@aws-sdk/client-route-53': ['dns/route53'],
   'ipaddr.js': ['outbound/guarded'],
   'reflect-metadata': ['issuer', 'certificates'],
   pkijs: ['certificates'],

@@ -36,7 +36,7 @@ export const commands: Command[] = [
         type: 'string',
         value: 'KEY=VALUE',
         multiple: true,
-        help: 'rfc2136: server, port, key_name, algorithm; check_servers names the servers that must show a record',
+        help: 'rfc2136: server, port, key_name, algorithm; route53: access_key_id, zone_id; all: check_servers, the servers that must show a record',
       },
     },
     examples: [

@@ -1,6 +1,6 @@
 /** A request to a URL that a setting, a CA or a certificate names. */
 export interface OutboundRequest {
-  method: 'GET' | 'HEAD' | 'POST'
+  method: 'GET' | 'HEAD' | 'POST' | 'DELETE'
   url: string
   headers?: Record<string, string>
   body?: string | Buffer
@@ -22,6 +22,6 @@ export interface OutboundReply {
  * allows them, also behind a name and behind a redirect; size and time are bounded.
  */
 export interface Outbound {
-  /** Redirects of GET and HEAD are followed. @throws AppError `forbidden` an address that is not allowed · `unreachable` · `usage` no URL */
+  /** Redirects of GET and HEAD are followed, others are answers. @throws AppError `forbidden` an address that is not allowed · `unreachable` · `usage` no URL */
   request(request: OutboundRequest, signal: AbortSignal): Promise<OutboundReply>
 }

@@ -21,7 +21,14 @@ async function follow(allowed: AllowedAddresses, request: OutboundRequest, signa
   for (let hops = 0; hops <= maxRedirects; hops++) {
     const reply = await send(allowed, { ...request, url }, signal)
     const { location } = reply.headers
-    if (request.method === 'POST' || reply.status < 300 || reply.status > 399 || location === undefined) return reply
+    if (
+      request.method === 'POST' ||
+      request.method === 'DELETE' ||
+      reply.status < 300 ||
+      reply.status > 399 ||
+      location === undefined
+    )
+      return reply
     url = new URL(location, url).href
   }
   throw new AppError('unreachable', `"${request.url}" redirects more than ${maxRedirects} times`)
