@@ -2,7 +2,6 @@ import { Button, Checkbox, Group, Modal, PasswordInput, Select, Stack, Text, Tex
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { type ReactNode, useState } from 'react'
 import { api, get } from '../api.ts'
-import { Notice } from '../parts/notice.tsx'
 import { PageHead } from '../parts/page.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
@@ -348,34 +347,35 @@ function NewAccount({ isOpen, close, project }: DialogProps & { project: string 
   )
 }
 
+const providers = [
+  { value: 'rfc2136', label: 'Dynamic updates (RFC 2136): BIND, Knot, PowerDNS' },
+  { value: 'cloudflare', label: 'Cloudflare' },
+  { value: 'route53', label: 'Amazon Route 53' },
+]
+const secretLabels: Record<string, string> = { rfc2136: 'TSIG key (base64)', cloudflare: 'API token', route53: 'Secret access key' }
+
 function NewZone({ isOpen, close, project }: DialogProps & { project: string }) {
   const [form, setForm] = useState({
     name: '',
+    provider: 'rfc2136',
     server: '',
     port: '53',
-    keyName: '',
+    key_name: '',
     algorithm: 'hmac-sha256',
-    checkServers: '',
+    access_key_id: '',
+    check_servers: '',
     secret: '',
   })
   const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
-  const create = useChange(
-    () =>
-      api('POST', '/dns-credentials', {
-        project,
-        name: form.name,
-        provider: 'rfc2136',
-        settings: {
-          server: form.server,
-          port: form.port,
-          key_name: form.keyName,
-          algorithm: form.algorithm,
-          ...(form.checkServers === '' ? {} : { check_servers: form.checkServers }),
-        },
-        secret: form.secret,
-      }),
-    close,
-  )
+  const { server, port, key_name, algorithm, access_key_id, check_servers } = form
+  const own: Record<string, Record<string, string>> = {
+    rfc2136: { server, port, key_name, algorithm },
+    cloudflare: {},
+    route53: { access_key_id },
+  }
+  const settings = { ...own[form.provider], ...(check_servers === '' ? {} : { check_servers }) }
+  const { name, provider, secret } = form
+  const create = useChange(() => api('POST', '/dns-credentials', { project, name, provider, settings, secret }), close)
   return (
     <Dialog
       title="New DNS credential"
@@ -386,9 +386,6 @@ function NewZone({ isOpen, close, project }: DialogProps & { project: string }) 
       isBusy={create.isPending}
       word="Keep it"
     >
-      <Notice kind="unknown" title="RFC 2136">
-        Dynamic updates (RFC 2136) with a TSIG key, as BIND, Knot, PowerDNS and Windows DNS take them.
-      </Notice>
       <TextInput
         label="Name"
         required
@@ -396,32 +393,51 @@ function NewZone({ isOpen, close, project }: DialogProps & { project: string }) 
         onChange={(event) => set({ name: event.currentTarget.value })}
         data-autofocus
       />
-      <Group grow align="flex-start">
+      <Select
+        label="Provider"
+        data={providers}
+        value={form.provider}
+        allowDeselect={false}
+        onChange={(value) => set({ provider: value ?? 'rfc2136' })}
+      />
+      {form.provider === 'rfc2136' && (
+        <>
+          <Group grow align="flex-start">
+            <TextInput
+              label="Primary server"
+              required
+              value={server}
+              onChange={(event) => set({ server: event.currentTarget.value })}
+            />
+            <TextInput label="Port" required value={port} onChange={(event) => set({ port: event.currentTarget.value })} />
+          </Group>
+          <Group grow align="flex-start">
+            <TextInput
+              label="Key name"
+              required
+              value={key_name}
+              onChange={(event) => set({ key_name: event.currentTarget.value })}
+            />
+            <Select
+              label="Algorithm"
+              data={['hmac-sha256', 'hmac-sha384', 'hmac-sha512']}
+              value={algorithm}
+              allowDeselect={false}
+              onChange={(value) => set({ algorithm: value ?? 'hmac-sha256' })}
+            />
+          </Group>
+        </>
+      )}
+      {form.provider === 'route53' && (
         <TextInput
-          label="Primary server"
+          label="Access key id"
           required
-          value={form.server}
-          onChange={(event) => set({ server: event.currentTarget.value })}
+          value={access_key_id}
+          onChange={(event) => set({ access_key_id: event.currentTarget.value })}
         />
-        <TextInput label="Port" required value={form.port} onChange={(event) => set({ port: event.currentTarget.value })} />
-      </Group>
-      <Group grow align="flex-start">
-        <TextInput
-          label="Key name"
-          required
-          value={form.keyName}
-          onChange={(event) => set({ keyName: event.currentTarget.value })}
-        />
-        <Select
-          label="Algorithm"
-          data={['hmac-sha256', 'hmac-sha384', 'hmac-sha512']}
-          value={form.algorithm}
-          allowDeselect={false}
-          onChange={(value) => set({ algorithm: value ?? 'hmac-sha256' })}
-        />
-      </Group>
+      )}
       <PasswordInput
-        label="Key (base64)"
+        label={secretLabels[form.provider]}
         required
         value={form.secret}
         onChange={(event) => set({ secret: event.currentTarget.value })}
@@ -429,8 +445,8 @@ function NewZone({ isOpen, close, project }: DialogProps & { project: string }) 
       <TextInput
         label="Servers that must show a record"
         description="ADDRESS or ADDRESS:PORT, comma separated; the zone's own if empty"
-        value={form.checkServers}
-        onChange={(event) => set({ checkServers: event.currentTarget.value })}
+        value={check_servers}
+        onChange={(event) => set({ check_servers: event.currentTarget.value })}
       />
     </Dialog>
   )
