@@ -26,7 +26,7 @@ export async function noteExpiring({ store, clock }: CertificateParts): Promise<
     const data = { name: certificate.name, project: certificate.project_id, days, not_after: certificate.not_after.toISOString() }
     await store
       .commit([
-        { replace: 'certificates', document: next, expect: { serial: certificate.serial } },
+        { replace: 'certificates', document: next, expect: { serial: certificate.serial, status: certificate.status } },
         audited(systemActor, eventOf(notice), certificate._id, data),
       ])
       .then(() => noted++)

@@ -25,7 +25,7 @@ export async function noteFailure(parts: CertificateParts, job: Job): Promise<vo
   const event = isStalled ? 'certificate.renewal-stalled' : 'certificate.renewal-failed'
   await parts.store
     .commit([
-      { replace: 'certificates', document: next, expect: { serial: certificate.serial } },
+      { replace: 'certificates', document: next, expect: { serial: certificate.serial, status: certificate.status } },
       audited(systemActor, event, certificate._id, {
         name: certificate.name,
         project: certificate.project_id,

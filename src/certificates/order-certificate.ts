@@ -189,7 +189,8 @@ async function replacedId(certificate: Certificate, issuer: OrderingIssuer): Pro
   if (certificate.certificate_pem === '') return undefined
   const { ariId } = await import('./csr.ts')
   const id = ariId(certificate.certificate_pem)
-  return id !== undefined && (await issuer.renewalWindow(id)) !== undefined ? id : undefined
+  const window = id === undefined ? undefined : await issuer.renewalWindow(id).catch(() => undefined)
+  return window === undefined ? undefined : id
 }
 
 function orderLogged({ parts, certificate, account }: OrderRun): Change {
@@ -268,7 +269,7 @@ async function saveIssued(work: OrderRun, record: AcmeOrder, key: KeyObject, cha
   }
   await run.step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
   await run.finish([
-    { replace: 'certificates', document: issued, expect: { serial: certificate.serial } },
+    { replace: 'certificates', document: issued, expect: { serial: certificate.serial, status: certificate.status } },
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),
     { remove: 'acme_orders', id: record._id },

@@ -52,7 +52,7 @@ async function queueRenewal(parts: CertificateParts, request: Request, certifica
   const { job, change } = before === undefined ? queuedJob(renewalJobKind, certificate._id, request.actor, now) : { job: before }
   const next_renewal_at = certificate.next_renewal_at > now ? certificate.next_renewal_at : new Date(now.getTime() + lookAgainMs)
   const marked: Certificate = { ...certificate, renewal_job_id: job._id, next_renewal_at }
-  const expect = { serial: certificate.serial, renewal_job_id: certificate.renewal_job_id ?? null }
+  const expect = { serial: certificate.serial, status: certificate.status, renewal_job_id: certificate.renewal_job_id ?? null }
   try {
     await parts.store.commit([
       { replace: 'certificates', document: marked, expect },
@@ -77,6 +77,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
   const { job, step } = run
   const certificate = await requireCertificate(parts.store, job.subject)
   refuseUnrenewable(certificate)
+  if (isAnothers(certificate, job._id)) return step(`job ${certificate.renewal_job_id} renews it`)
   if (certificate.account_id && parts.substituteCaId === undefined) return orderCertificate(parts, run)
   const authority = await requireAuthority(parts, parts.substituteCaId ?? certificate.ca_id)
   await step(`making a new key (${certificate.key_type})`)
@@ -100,7 +101,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
   }
   await step(`saving serial ${description.serial}, valid until ${description.not_after.toISOString()}`)
   await run.finish([
-    { replace: 'certificates', document: renewed, expect: { serial: certificate.serial } },
+    { replace: 'certificates', document: renewed, expect: { serial: certificate.serial, status: certificate.status } },
     sealed.change,
     ...(certificate.previous_key_id === '' ? [] : [{ remove: 'certificate_private_keys', id: certificate.previous_key_id }]),
     signed.record(certificate._id),
@@ -112,6 +113,11 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
       before: certificate.serial,
     }),
   ])
+}
+
+/** Of several jobs for one certificate the one that it names renews it. */
+function isAnothers({ renewal_job_id = '' }: Certificate, jobId: string): boolean {
+  return renewal_job_id !== '' && renewal_job_id !== jobId
 }
 
 function refuseUnrenewable(certificate: Certificate): void {

@@ -40,8 +40,7 @@ export async function suggestedRenewal(
     const renewAt = isInside ? planned : new Date(window.start.getTime() + randomInt(Math.max(seconds, 1)) * secondMs)
     const checkAt = new Date(now + Math.max(window.retryAfterMs, 60 * secondMs))
     return { renewAt, checkAt }
-  } catch (error) {
-    if (!isAppError(error)) throw error
+  } catch {
     return { renewAt: undefined, checkAt: later }
   }
 }
@@ -75,5 +74,12 @@ async function refreshed(
   const { renewAt = planned, checkAt } = await suggestedRenewal(parts, issuer, pem, planned)
   const isMoved = auto_renew && renewAt < planned
   const next: Certificate = { ...certificate, ari_check_at: checkAt, next_renewal_at: isMoved ? renewAt : planned }
-  return { change: { replace: 'certificates', document: next, expect: { serial: certificate.serial } } as Change, isMoved }
+  return {
+    change: {
+      replace: 'certificates',
+      document: next,
+      expect: { serial: certificate.serial, status: certificate.status },
+    } as Change,
+    isMoved,
+  }
 }

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { audited } from '../audit/audit.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
 import { secondMs } from '../core/clock.ts'
 import type { RevocationReason } from '../issuer/issuer.ts'
 import type { Change } from '../store/store.ts'
@@ -34,7 +34,7 @@ export async function revokeCertificate(
       {
         replace: 'certificates',
         document: { ...revoked, ari_check_at: neverRenewed } as Certificate,
-        expect: { serial: certificate.serial },
+        expect: { serial: certificate.serial, status: certificate.status },
       },
       audited(request.actor, 'certificate.revoked', certificate._id, {
         name: certificate.name,
@@ -46,7 +46,7 @@ export async function revokeCertificate(
   }
   const authority = await requireAuthority(parts, certificate.ca_id)
   await parts.store.commit([
-    { replace: 'certificates', document: revoked, expect: { serial: certificate.serial } },
+    { replace: 'certificates', document: revoked, expect: { serial: certificate.serial, status: certificate.status } },
     await serialChange(parts, certificate, reason),
     {
       replace: 'certificate_authorities',
@@ -61,7 +61,9 @@ export async function revokeCertificate(
 async function revokeAtCa(parts: CertificateParts, certificate: Certificate, reason: RevocationReason): Promise<void> {
   const account = await requireAccount(parts.store, certificate.account_id)
   const issuer = await openAccount(parts, account, AbortSignal.timeout(60 * secondMs))
-  await issuer.revoke(new X509Certificate(certificate.certificate_pem).raw, reason)
+  await issuer.revoke(new X509Certificate(certificate.certificate_pem).raw, reason).catch((error) => {
+    if (!isAppError(error, 'refused-by-ca') || error.details?.kind !== 'alreadyRevoked') throw error
+  })
 }
 
 async function serialChange(parts: CertificateParts, certificate: Certificate, reason: RevocationReason): Promise<Change> {

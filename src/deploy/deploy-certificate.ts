@@ -1,10 +1,12 @@
 import { type Actor, audited, systemActor } from '../audit/audit.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
+import { minuteMs, sleep } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
+import { dropLease, holdLease } from '../jobs/lease.ts'
 import type { JobRun } from '../jobs/worker.ts'
 import type { Change } from '../store/store.ts'
-import type { Deployment } from './collections.ts'
+import type { Deployment, DeployTarget } from './collections.ts'
 import { type DeployParts, deploymentsOf, requireTarget, targetPlace } from './targets.ts'
 
 export const deployJobKind = 'certificate.deploy'
@@ -63,6 +65,7 @@ export async function deployCertificate(parts: DeployParts, run: JobRun): Promis
   await parts.requireAllowed('deploy a certificate')
   const deployment = await requireDeployment(parts, run.job.subject)
   const target = await requireTarget(parts.store, deployment.target_id)
+  await holdTarget(parts, target, run)
   const certificate = await parts.certificate(deployment.certificate_id)
   const secret = parts.kek.open(targetPlace(target._id), target.encrypted_value).toString()
   const data = { name: certificate.name, target: target.name, fingerprint: certificate.fingerprint }
@@ -71,6 +74,8 @@ export async function deployCertificate(parts: DeployParts, run: JobRun): Promis
     const deployer = await parts.openDeployer({ kind: target.kind, settings: target.settings, secret })
     await deployer.deploy(certificate, `${deployment._id} ${certificate.fingerprint}`, run.step, run.signal)
   } catch (error) {
+    await dropLease(parts.store, leaseOf(target), run.job._id).catch(() => {})
+    if (run.signal.aborted) throw error
     await parts.store.commit([
       { replace: 'deployments', document: { ...deployment, error: messageOf(error) } as Deployment },
       audited(run.job.requested_by, 'certificate.deploy-failed', deployment.certificate_id, { ...data, error: messageOf(error) }),
@@ -78,10 +83,27 @@ export async function deployCertificate(parts: DeployParts, run: JobRun): Promis
     throw error
   }
   const deployed: Deployment = { ...deployment, fingerprint: certificate.fingerprint, deployed_at: parts.clock.now(), error: '' }
+  await dropLease(parts.store, leaseOf(target), run.job._id)
   await run.finish([
     { replace: 'deployments', document: deployed },
     audited(run.job.requested_by, 'certificate.deployed', deployment.certificate_id, data),
   ])
+}
+
+const leaseMs = 5 * minuteMs
+const leaseTries = 40
+
+/** Two jobs at one place would write over each other. @throws AppError `locked` another job is at it; it is tried again */
+async function holdTarget({ store, clock }: DeployParts, target: DeployTarget, run: JobRun): Promise<void> {
+  for (let tries = 0; tries < leaseTries; tries++) {
+    if (await holdLease(store, leaseOf(target), run.job._id, clock.now(), leaseMs)) return
+    await sleep(250, run.signal)
+  }
+  throw new AppError('locked', `another job deploys to "${target.name}"`)
+}
+
+function leaseOf({ _id }: DeployTarget): string {
+  return `deploy ${_id}`
 }
 
 async function requireDeployment({ store }: DeployParts, id: string): Promise<Deployment> {

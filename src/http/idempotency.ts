@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import type { Caller } from '../access/roles.ts'
 import { AppError, isAppError } from '../core/app-error.ts'
 import { hourMs, minuteMs } from '../core/clock.ts'
@@ -7,7 +7,7 @@ import type { HttpParts } from './parts.ts'
 
 /** What a creation under an `Idempotency-Key` was asked and answered; `_id` is a digest of who asked and the key. */
 interface KeptReply extends StoredDocument {
-  /** Digest of method, path and body. */
+  /** Keyed digest of method, path and body: a body may hold a password. */
   request: string
   /** Missing while the first request is under way. */
   reply: string | null
@@ -27,12 +27,13 @@ const maxKeyLength = 255
  * @throws AppError `usage` the key is malformed, or was used for another request · `conflict` the first request is still under way
  */
 export async function onceForKey(
-  { store, clock }: HttpParts,
+  { store, clock, access }: HttpParts,
   input: { key: string; caller: Caller; request: unknown },
   create: () => Promise<unknown>,
 ): Promise<unknown> {
   if (input.key.length > maxKeyLength || !/^[\x21-\x7e]+$/.test(input.key))
     throw new AppError('usage', `"Idempotency-Key" is 1 to ${maxKeyLength} printable characters`)
+  const digest = (value: unknown) => createHmac('sha256', access.apiKeyPepper.bytes()).update(JSON.stringify(value)).digest('hex')
   const _id = digest([input.caller.actor.kind, input.caller.actor.id, input.key])
   const request = digest(input.request)
   const until = (durationMs: number) => new Date(clock.now().getTime() + durationMs)
@@ -47,16 +48,13 @@ export async function onceForKey(
   await store.commit([begin]).catch((error) => {
     throw isAppError(error, 'exists') ? underWay() : error
   })
-  try {
-    const reply = await create()
-    await store.commit([
-      { replace: 'idempotency_keys', document: { ...begun, reply: JSON.stringify(reply), expires_at: until(keptMs) } as KeptReply },
-    ])
-    return reply
-  } catch (error) {
+  const reply = await create().catch(async (error) => {
     await store.commit([{ remove: 'idempotency_keys', id: _id }]).catch(() => {})
     throw error
-  }
+  })
+  const kept: KeptReply = { ...begun, reply: JSON.stringify(reply), expires_at: until(keptMs) }
+  await store.commit([{ replace: 'idempotency_keys', document: kept }])
+  return reply
 }
 
 function answered(before: KeptReply, request: string): unknown {
@@ -67,8 +65,4 @@ function answered(before: KeptReply, request: string): unknown {
 
 function underWay(): AppError {
   return new AppError('conflict', 'the first request with this "Idempotency-Key" is still under way')
-}
-
-function digest(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex')
 }

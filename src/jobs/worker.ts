@@ -132,9 +132,10 @@ async function perform(parts: WorkerParts, claimed: Job, signal: AbortSignal): P
     if (held.job.state === 'running') await held.finish([])
   } catch (error) {
     if (held.job.state !== 'running') return
+    const isStopping = signal.aborted
     await held
-      .fail(error, signal.aborted)
-      .then(() => parts.onFailure?.(held.job))
+      .fail(error, isStopping)
+      .then(() => (isStopping ? undefined : parts.onFailure?.(held.job)))
       .catch((lost) => parts.log.warn({ job: claimed._id, error: messageOf(lost) }, 'the lease of a job was lost'))
     parts.log.warn({ job: claimed._id, kind: claimed.kind, error: messageOf(error) }, 'a job failed')
   } finally {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { chmod, chown, copyFile, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, normalize, sep } from 'node:path'
 import { connect } from 'node:tls'
@@ -36,8 +37,10 @@ export function openFileDeployer({ settings }: TargetAccess, limits: DeployLimit
   return {
     async deploy(certificate, _key, step, signal) {
       const plans = plansOf(settings, certificate)
-      if (await isInUse(plans, settings.check, certificate)) return step('it is there already')
-      const kept = await Promise.all(plans.map(({ path }) => keepPrevious(path)))
+      const isWritten = await areWritten(plans)
+      const isSeen = settings.check === undefined ? settings.reload === undefined : await serves(settings.check, certificate)
+      if (isWritten && isSeen) return step('it is there already')
+      const kept = await Promise.all(plans.map(keepPrevious))
       try {
         for (const plan of plans) await replaceFile(plan, settings.owner)
         await step(`wrote ${plans.map(({ path }) => path).join(', ')}`)
@@ -78,27 +81,38 @@ function plansOf(settings: Readonly<Record<string, string>>, certificate: Deploy
   ]
 }
 
-async function isInUse(plans: FilePlan[], check: string | undefined, certificate: DeployedCertificate): Promise<boolean> {
+async function areWritten(plans: FilePlan[]): Promise<boolean> {
   for (const { path, content } of plans) if ((await readFile(path, 'utf8').catch(() => undefined)) !== content) return false
-  return check === undefined || (await servedFingerprint(check, certificate.name).catch(() => '')) === certificate.fingerprint
+  return true
 }
 
-/** A copy beside the file, as `NAME.previous`. @returns whether there was a file */
-async function keepPrevious(path: string): Promise<boolean> {
-  try {
-    await copyFile(path, `${path}.previous`)
-    await chmod(`${path}.previous`, 0o600)
-    return true
-  } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return false
+async function serves(check: string, certificate: DeployedCertificate): Promise<boolean> {
+  return (await servedFingerprint(check, certificate.name).catch(() => '')) === certificate.fingerprint
+}
+
+/**
+ * A copy beside the file, as `NAME.previous`; what an attempt that died has written already is not what was there before.
+ * @returns whether there is something to put back
+ */
+async function keepPrevious({ path, content }: FilePlan): Promise<boolean> {
+  const present = await readFile(path, 'utf8').catch((error) => {
+    if (systemCodeOf(error) === 'ENOENT') return undefined
     throw new AppError('deploy-failed', `cannot keep what is at "${path}": ${messageOf(error)}`, { cause: error })
-  }
+  })
+  if (present === content)
+    return stat(`${path}.previous`).then(
+      () => true,
+      () => false,
+    )
+  if (present === undefined) return false
+  await copyFile(path, `${path}.previous`)
+  await chmod(`${path}.previous`, 0o600)
+  return true
 }
 
 /** A reader sees the old file or the new one, whole, and never with wider permissions than it is to have. */
 async function replaceFile({ path, content, mode }: FilePlan, owner: string | undefined): Promise<void> {
-  const temporary = `${path}.new`
-  await rm(temporary, { force: true })
+  const temporary = `${path}.${randomUUID()}.new`
   const file = await open(temporary, 'wx', 0o600)
   try {
     await file.writeFile(content)
@@ -120,10 +134,11 @@ async function putBack(plans: FilePlan[], kept: boolean[]): Promise<void> {
       continue
     }
     const { uid, gid } = await stat(path)
-    await copyFile(`${path}.previous`, `${path}.new`)
-    await chown(`${path}.new`, uid, gid).catch(() => {})
-    await chmod(`${path}.new`, mode)
-    await rename(`${path}.new`, path)
+    const temporary = `${path}.${randomUUID()}.new`
+    await copyFile(`${path}.previous`, temporary)
+    await chown(temporary, uid, gid).catch(() => {})
+    await chmod(temporary, mode)
+    await rename(temporary, path)
   }
 }
 

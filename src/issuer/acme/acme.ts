@@ -142,12 +142,13 @@ class Acme implements OrderingIssuer {
     const { renewalInfo } = await this.#readDirectory()
     if (renewalInfo === undefined) return undefined
     const reply = await this.#get(`${renewalInfo}/${certificateId}`)
-    if (reply.status !== 200) return undefined
+    if (reply.status === 404) return undefined
+    if (reply.status !== 200) throw new AppError('unreachable', `the CA answers ${reply.status} when asked when to renew`)
     const { suggestedWindow, explanationURL } = jsonOf<{
-      suggestedWindow: { start: string; end: string }
+      suggestedWindow?: { start: string; end: string }
       explanationURL?: string
     }>(reply)
-    const window = { start: new Date(suggestedWindow.start), end: new Date(suggestedWindow.end) }
+    const window = { start: new Date(suggestedWindow?.start ?? ''), end: new Date(suggestedWindow?.end ?? '') }
     if (Number.isNaN(window.start.getTime()) || !(window.end > window.start)) return undefined
     return { ...window, explanationUrl: explanationURL ?? '', retryAfterMs: retryAfterMs(reply) }
   }
