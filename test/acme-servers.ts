@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
+import { request } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -116,8 +117,6 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
     output: running.output,
     issued: () => running.output.filter((line) => /Issued certificate serial/.test(line)).length,
     async suggestRenewal(certificatePem, { start: from, end }) {
-      const { request } = await import('node:https')
-      const { readFile } = await import('node:fs/promises')
       const ca = await readFile(trustAnchors)
       const ariResponse = JSON.stringify({ suggestedWindow: { start: from.toISOString(), end: end.toISOString() } })
       const body = JSON.stringify({ certificate: certificatePem, ariResponse })

@@ -10,7 +10,6 @@ import { createInterface } from 'node:readline'
 type Program =
   | 'SECANTUSD'
   | 'PEBBLE'
-  | 'CHALLTESTSRV'
   | 'NAMED'
   | 'CHROMIUM'
   | 'AGE'

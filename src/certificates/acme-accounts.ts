@@ -165,7 +165,7 @@ export async function rollAccountKey(
   return next
 }
 
-/** What Let's Encrypt allows an account: new orders in three hours, and the same set of names in a week. */
+/** What Let's Encrypt allows an account: new orders in three hours. */
 const ordersPer3Hours = 300
 
 /** How many orders this account placed of late, beside what the best-known CA allows. */

@@ -13,7 +13,7 @@ import type {
   OrderingIssuer,
   RenewalWindow,
 } from '../ordering-issuer.ts'
-import { dnsChallengeValue, keyAuthorization, signExternalAccount, signJws } from './jws.ts'
+import { dnsChallengeValue, keyAuthorization, publicJwk, signExternalAccount, signJws } from './jws.ts'
 import { problemIn, retryAfterMs } from './replies.ts'
 
 interface Directory {
@@ -133,7 +133,6 @@ class Acme implements OrderingIssuer {
 
   async changeKey(next: KeyObject): Promise<void> {
     const { keyChange } = await this.#readDirectory()
-    const { publicJwk } = await import('./jws.ts')
     const payload = { account: this.#accountUrl, oldKey: publicJwk(this.#access.key) }
     await this.#post(keyChange, await signJws({ key: next, payload, url: keyChange }))
   }

@@ -1,7 +1,8 @@
-import { Button, Group, Modal, PasswordInput, Select, Stack, Text, TextInput } from '@mantine/core'
+import { Button, Group, PasswordInput, Select, Text, TextInput } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, get } from '../api.ts'
+import { Dialog, type DialogProps } from '../parts/dialog.tsx'
 import { PageHead } from '../parts/page.tsx'
 import { Empty, Failure, Waiting } from '../parts/states.tsx'
 import type { DeployTarget, Page } from '../types.ts'
@@ -59,7 +60,7 @@ function Line({ target }: { target: DeployTarget }) {
 
 const empty = { name: '', kind: 'file', certificate_path: '', key_path: '', reload: '', check: '', url: '', secret: '' }
 
-function NewTarget({ isOpen, close }: { isOpen: boolean; close: () => void }) {
+function NewTarget({ isOpen, close }: DialogProps) {
   const queries = useQueryClient()
   const [form, setForm] = useState(empty)
   const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
@@ -81,86 +82,70 @@ function NewTarget({ isOpen, close }: { isOpen: boolean; close: () => void }) {
     },
   })
   return (
-    <Modal opened={isOpen} onClose={close} title="New place" closeButtonProps={{ 'aria-label': 'close' }}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          create.mutate()
-        }}
-      >
-        <Stack>
+    <Dialog
+      title="New place"
+      isOpen={isOpen}
+      close={close}
+      problem={create.error}
+      submit={() => create.mutate()}
+      isBusy={create.isPending}
+      word="Add it"
+    >
+      <TextInput
+        label="Name"
+        required
+        data-autofocus
+        value={form.name}
+        onChange={(event) => set({ name: event.currentTarget.value })}
+      />
+      <Select
+        label="How"
+        data={[
+          { value: 'file', label: 'Files on this host' },
+          { value: 'webhook', label: 'Webhook' },
+        ]}
+        value={form.kind}
+        allowDeselect={false}
+        onChange={(kind) => set({ kind: kind ?? 'file' })}
+      />
+      {form.kind === 'file' ? (
+        <>
           <TextInput
-            label="Name"
+            label="Certificate and chain"
+            description="a path that deploy.folders in config.yaml allows"
             required
-            data-autofocus
-            value={form.name}
-            onChange={(event) => set({ name: event.currentTarget.value })}
+            value={certificate_path}
+            onChange={(event) => set({ certificate_path: event.currentTarget.value })}
           />
-          <Select
-            label="How"
-            data={[
-              { value: 'file', label: 'Files on this host' },
-              { value: 'webhook', label: 'Webhook' },
-            ]}
-            value={form.kind}
-            allowDeselect={false}
-            onChange={(kind) => set({ kind: kind ?? 'file' })}
+          <TextInput
+            label="Private key"
+            description="a path; mode 600"
+            value={key_path}
+            onChange={(event) => set({ key_path: event.currentTarget.value })}
           />
-          {form.kind === 'file' ? (
-            <>
-              <TextInput
-                label="Certificate and chain"
-                description="a path that deploy.folders in config.yaml allows"
-                required
-                value={certificate_path}
-                onChange={(event) => set({ certificate_path: event.currentTarget.value })}
-              />
-              <TextInput
-                label="Private key"
-                description="a path; mode 600"
-                value={key_path}
-                onChange={(event) => set({ key_path: event.currentTarget.value })}
-              />
-              <TextInput
-                label="Then run"
-                description="a command that deploy.commands in config.yaml allows"
-                value={reload}
-                onChange={(event) => set({ reload: event.currentTarget.value })}
-              />
-              <TextInput
-                label="Then see it at"
-                description="HOST:PORT that must serve the new certificate"
-                value={check}
-                onChange={(event) => set({ check: event.currentTarget.value })}
-              />
-            </>
-          ) : (
-            <>
-              <TextInput
-                label="URL"
-                type="url"
-                required
-                value={url}
-                onChange={(event) => set({ url: event.currentTarget.value })}
-              />
-              <PasswordInput
-                label="Signing secret"
-                value={form.secret}
-                onChange={(event) => set({ secret: event.currentTarget.value })}
-              />
-            </>
-          )}
-          {create.isError && <Failure error={create.error} />}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              Cancel
-            </Button>
-            <Button type="submit" loading={create.isPending}>
-              Add it
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Modal>
+          <TextInput
+            label="Then run"
+            description="a command that deploy.commands in config.yaml allows"
+            value={reload}
+            onChange={(event) => set({ reload: event.currentTarget.value })}
+          />
+          <TextInput
+            label="Then see it at"
+            description="HOST:PORT that must serve the new certificate"
+            value={check}
+            onChange={(event) => set({ check: event.currentTarget.value })}
+          />
+        </>
+      ) : (
+        <>
+          <TextInput label="URL" type="url" required value={url} onChange={(event) => set({ url: event.currentTarget.value })} />
+          <PasswordInput
+            label="Signing secret"
+            value={form.secret}
+            onChange={(event) => set({ secret: event.currentTarget.value })}
+          />
+        </>
+      )}
+    </Dialog>
   )
 }

@@ -1,7 +1,8 @@
-import { Button, Checkbox, Group, Modal, PasswordInput, Select, Stack, Text, Textarea, TextInput, Title } from '@mantine/core'
+import { Button, Checkbox, Group, PasswordInput, Select, Stack, Text, Textarea, TextInput, Title } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { type ReactNode, useState } from 'react'
 import { api, get } from '../api.ts'
+import { Dialog, type DialogProps } from '../parts/dialog.tsx'
 import { PageHead } from '../parts/page.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
@@ -218,11 +219,6 @@ function Zone({ zone }: { zone: DnsCredential }) {
       )}
     </>
   )
-}
-
-interface DialogProps {
-  isOpen: boolean
-  close: () => void
 }
 
 function NewCa({ isOpen, close }: DialogProps) {
@@ -449,40 +445,5 @@ function NewZone({ isOpen, close, project }: DialogProps & { project: string }) 
         onChange={(event) => set({ check_servers: event.currentTarget.value })}
       />
     </Dialog>
-  )
-}
-
-interface DialogFrame extends DialogProps {
-  title: string
-  problem: Error | null
-  submit: () => void
-  isBusy: boolean
-  word: string
-  children: ReactNode
-}
-
-function Dialog({ title, isOpen, close, problem, submit, isBusy, word, children }: DialogFrame) {
-  return (
-    <Modal opened={isOpen} onClose={close} title={title} closeButtonProps={{ 'aria-label': 'close' }}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          submit()
-        }}
-      >
-        <Stack>
-          {children}
-          {problem && <Failure error={problem} />}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              Cancel
-            </Button>
-            <Button type="submit" loading={isBusy}>
-              {word}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Modal>
   )
 }

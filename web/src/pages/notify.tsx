@@ -1,7 +1,8 @@
-import { Button, Group, Modal, PasswordInput, Select, Stack, Text, TextInput } from '@mantine/core'
+import { Button, Group, PasswordInput, Select, Text, TextInput } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, get } from '../api.ts'
+import { Dialog, type DialogProps } from '../parts/dialog.tsx'
 import { PageHead } from '../parts/page.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
@@ -95,7 +96,7 @@ const empty = {
   severity: 'warning',
 }
 
-function NewChannel({ isOpen, close }: { isOpen: boolean; close: () => void }) {
+function NewChannel({ isOpen, close }: DialogProps) {
   const queries = useQueryClient()
   const [form, setForm] = useState(empty)
   const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
@@ -116,105 +117,80 @@ function NewChannel({ isOpen, close }: { isOpen: boolean; close: () => void }) {
     },
   })
   return (
-    <Modal opened={isOpen} onClose={close} title="New channel" closeButtonProps={{ 'aria-label': 'close' }}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          create.mutate()
-        }}
-      >
-        <Stack>
-          <TextInput
-            label="Name"
-            required
-            data-autofocus
-            value={form.name}
-            onChange={(event) => set({ name: event.currentTarget.value })}
+    <Dialog
+      title="New channel"
+      isOpen={isOpen}
+      close={close}
+      problem={create.error}
+      submit={() => create.mutate()}
+      isBusy={create.isPending}
+      word="Add it"
+    >
+      <TextInput
+        label="Name"
+        required
+        data-autofocus
+        value={form.name}
+        onChange={(event) => set({ name: event.currentTarget.value })}
+      />
+      <Group grow>
+        <Select
+          label="How"
+          data={[
+            { value: 'webhook', label: 'Webhook' },
+            { value: 'smtp', label: 'Mail' },
+          ]}
+          value={form.kind}
+          allowDeselect={false}
+          onChange={(kind) => set({ kind: kind ?? 'webhook' })}
+        />
+        <Select
+          label="From which severity on"
+          data={['info', 'warning', 'critical']}
+          value={form.severity}
+          allowDeselect={false}
+          onChange={(severity) => set({ severity: severity ?? 'warning' })}
+        />
+      </Group>
+      {form.kind === 'webhook' ? (
+        <>
+          <TextInput label="URL" type="url" required value={url} onChange={(event) => set({ url: event.currentTarget.value })} />
+          <PasswordInput
+            label="Signing secret"
+            description="signs each message, if you give one"
+            value={form.secret}
+            onChange={(event) => set({ secret: event.currentTarget.value })}
+          />
+        </>
+      ) : (
+        <>
+          <Group grow>
+            <TextInput label="Server" required value={server} onChange={(event) => set({ server: event.currentTarget.value })} />
+            <TextInput label="Port" required value={port} onChange={(event) => set({ port: event.currentTarget.value })} />
+          </Group>
+          <Select
+            label="TLS"
+            data={['starttls', 'implicit', 'none']}
+            value={tls}
+            allowDeselect={false}
+            onChange={(value) => set({ tls: value ?? 'starttls' })}
           />
           <Group grow>
-            <Select
-              label="How"
-              data={[
-                { value: 'webhook', label: 'Webhook' },
-                { value: 'smtp', label: 'Mail' },
-              ]}
-              value={form.kind}
-              allowDeselect={false}
-              onChange={(kind) => set({ kind: kind ?? 'webhook' })}
+            <TextInput
+              label="From"
+              type="email"
+              required
+              value={from}
+              onChange={(event) => set({ from: event.currentTarget.value })}
             />
-            <Select
-              label="From which severity on"
-              data={['info', 'warning', 'critical']}
-              value={form.severity}
-              allowDeselect={false}
-              onChange={(severity) => set({ severity: severity ?? 'warning' })}
-            />
+            <TextInput label="To" required value={to} onChange={(event) => set({ to: event.currentTarget.value })} />
           </Group>
-          {form.kind === 'webhook' ? (
-            <>
-              <TextInput
-                label="URL"
-                type="url"
-                required
-                value={url}
-                onChange={(event) => set({ url: event.currentTarget.value })}
-              />
-              <PasswordInput
-                label="Signing secret"
-                description="signs each message, if you give one"
-                value={form.secret}
-                onChange={(event) => set({ secret: event.currentTarget.value })}
-              />
-            </>
-          ) : (
-            <>
-              <Group grow>
-                <TextInput
-                  label="Server"
-                  required
-                  value={server}
-                  onChange={(event) => set({ server: event.currentTarget.value })}
-                />
-                <TextInput label="Port" required value={port} onChange={(event) => set({ port: event.currentTarget.value })} />
-              </Group>
-              <Select
-                label="TLS"
-                data={['starttls', 'implicit', 'none']}
-                value={tls}
-                allowDeselect={false}
-                onChange={(value) => set({ tls: value ?? 'starttls' })}
-              />
-              <Group grow>
-                <TextInput
-                  label="From"
-                  type="email"
-                  required
-                  value={from}
-                  onChange={(event) => set({ from: event.currentTarget.value })}
-                />
-                <TextInput label="To" required value={to} onChange={(event) => set({ to: event.currentTarget.value })} />
-              </Group>
-              <Group grow>
-                <TextInput label="User" value={user} onChange={(event) => set({ user: event.currentTarget.value })} />
-                <PasswordInput
-                  label="Password"
-                  value={form.secret}
-                  onChange={(event) => set({ secret: event.currentTarget.value })}
-                />
-              </Group>
-            </>
-          )}
-          {create.isError && <Failure error={create.error} />}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              Cancel
-            </Button>
-            <Button type="submit" loading={create.isPending}>
-              Add it
-            </Button>
+          <Group grow>
+            <TextInput label="User" value={user} onChange={(event) => set({ user: event.currentTarget.value })} />
+            <PasswordInput label="Password" value={form.secret} onChange={(event) => set({ secret: event.currentTarget.value })} />
           </Group>
-        </Stack>
-      </form>
-    </Modal>
+        </>
+      )}
+    </Dialog>
   )
 }
