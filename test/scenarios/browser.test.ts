@@ -104,6 +104,18 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
         await page.getByRole('heading', { level: 1 }).waitFor()
         await looked(path.slice(1) || 'overview')
       }
+      for (const [path, button, title] of [
+        ['/issuers', 'add to DNS credentials', 'New DNS credential'],
+        ['/deploy', 'Add a place', 'New place'],
+        ['/notify', 'Add a channel', 'New channel'],
+      ] as const) {
+        await page.goto(path)
+        await page.getByRole('button', { name: button }).click()
+        await page.getByRole('dialog', { name: title }).waitFor()
+        await looked(title.replaceAll(' ', '-'))
+        await page.getByRole('button', { name: 'Cancel' }).click()
+        await page.getByRole('dialog', { name: title }).waitFor({ state: 'hidden' })
+      }
       await page.goto('/audit')
       await page.getByRole('button', { name: 'Verify the chain' }).click()
       await page.getByText(/links hold/).waitFor()

@@ -9,6 +9,8 @@ import { App } from './app.tsx'
 import { readable, theme } from './theme.ts'
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=style-nonce]')?.content ?? ''
+/** The part that keeps a page still behind a dialog looks for it under this name. */
+Object.assign(globalThis, { __webpack_nonce__: nonce })
 
 const queries = new QueryClient({
   defaultOptions: {

@@ -201,7 +201,13 @@ function Revoke({ certificate, isOpen, close }: { certificate: Certificate; isOp
     },
   })
   return (
-    <Modal opened={isOpen} onClose={close} title={`Revoke ${certificate.name}`} closeButtonProps={{ 'aria-label': 'close' }}>
+    <Modal
+      opened={isOpen}
+      onClose={close}
+      title={`Revoke ${certificate.name}`}
+      closeButtonProps={{ 'aria-label': 'close' }}
+      attributes={{ header: { role: 'presentation' } }}
+    >
       <Stack>
         <Text size="sm">
           Clients that check will refuse it from now on. This cannot be undone; the certificate and its key stay here.

@@ -19,7 +19,13 @@ interface DialogFrame extends DialogProps {
 /** A form over the page: what it failed with stands above its two buttons. */
 export function Dialog({ title, isOpen, close, problem, submit, isBusy, word, children }: DialogFrame) {
   return (
-    <Modal opened={isOpen} onClose={close} title={title} closeButtonProps={{ 'aria-label': 'close' }}>
+    <Modal
+      opened={isOpen}
+      onClose={close}
+      title={title}
+      closeButtonProps={{ 'aria-label': 'close' }}
+      attributes={{ header: { role: 'presentation' } }}
+    >
       <form
         onSubmit={(event) => {
           event.preventDefault()

@@ -211,7 +211,13 @@ function useKeys(focusSearch: () => void, showHelp: () => void) {
 
 function Help({ isOpen, close }: { isOpen: boolean; close: () => void }) {
   return (
-    <Modal opened={isOpen} onClose={close} title="Keyboard shortcuts" closeButtonProps={{ 'aria-label': 'close' }}>
+    <Modal
+      opened={isOpen}
+      onClose={close}
+      title="Keyboard shortcuts"
+      closeButtonProps={{ 'aria-label': 'close' }}
+      attributes={{ header: { role: 'presentation' } }}
+    >
       <Stack>
         <Table>
           <Table.Tbody>
