@@ -54,6 +54,8 @@ export interface App {
 export interface AppOptions {
   isDrill?: boolean
   publicUrl?: string
+  /** The name of this process, where another thread of it has one. */
+  instance?: string
 }
 
 /**
@@ -94,7 +96,7 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
     notify: { store, kek, clock, openChannel: (access) => openChannel(config, access) },
     auditSecret,
     anchor,
-    instance: `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    instance: options.instance ?? `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
     isDrill,
     mayAct: async () => isDrill || !(await store.get<Epoch>('epochs', 'state'))?.safe_mode,
     http: (log) => httpParts(app, log),

@@ -6,21 +6,14 @@ import { newToken } from './access/access.ts'
 import { isSetUp } from './access/setup.ts'
 import { type App, type Log, openApp } from './app.ts'
 import { resumeRestore } from './backup/restore-backup.ts'
-import { noteFailure } from './certificates/note-failure.ts'
 import { AppError, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import { sleep } from './core/clock.ts'
 import { appVersion, type Host, openHost } from './host.ts'
 import { listenForChallenges } from './http/challenge-listener.ts'
 import { createHttpServer } from './http/server.ts'
-import { jobHandlers } from './job-handlers.ts'
-import type { Heartbeat, Job } from './jobs/job.ts'
-import { runScheduler } from './jobs/scheduler.ts'
-import { runWorker } from './jobs/worker.ts'
-import { schedulesOf } from './schedules.ts'
-
-export const serveModes = ['all', 'api', 'worker', 'scheduler'] as const
-/** Which parts of the service a process is. */
-export type ServeMode = (typeof serveModes)[number]
+import type { Heartbeat } from './jobs/job.ts'
+import { runLoops, type ServeMode } from './loops.ts'
+import { runLoopsThread } from './loops-thread.ts'
 
 export interface ServeOptions {
   log: Log
@@ -54,14 +47,25 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
 
   const stopping = new AbortController()
   const url = mode === 'all' || mode === 'api' ? await startApi(app, options, stack) : undefined
-  const loops = startLoops(app, mode, options.log, stopping.signal)
+  const work = Promise.all([runWork(app, mode, options.log, stopping.signal), beat(app, mode, options.log, stopping.signal)])
   stack.defer(async () => {
     stopping.abort()
-    await loops
+    await work.catch(() => {})
   })
   options.onReady?.({ url: url ?? '', app })
   options.log.info({ url, mode, engine: app.store.engine }, 'ready')
-  await new Promise<void>((resolve) => {
+  await Promise.race([work, aborted(signal)])
+}
+
+/** Where this process also answers requests, the work has a thread of its own. A drill has one thread, which connects to nothing. */
+function runWork(app: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
+  if (mode !== 'all' || app.isDrill) return runLoops(app, mode, log, signal)
+  const { host, instance, certificates } = app
+  return runLoopsThread({ environment: { ...host.environment }, instance, publicUrl: certificates.publicUrl }, log, signal)
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
     if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
@@ -154,27 +158,6 @@ async function offerSetup(app: App): Promise<void> {
   await writeFile(paths.setupToken, `${newToken()}\n`, { mode: 0o600, flag: 'wx' }).catch((error) => {
     if (systemCodeOf(error) !== 'EEXIST') throw error
   })
-}
-
-async function startLoops(app: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
-  const { store, clock, config, instance: owner } = app
-  const worker = {
-    store,
-    clock,
-    handlers: jobHandlers(app),
-    log,
-    mayWork: app.mayAct,
-    owner,
-    leaseMs: config['worker.lease_seconds'] * 1000,
-    concurrency: config['worker.concurrency'],
-    onFailure: (job: Job) => noteFailure(app.certificates, job),
-  }
-  const scheduler = { store, clock, owner, schedules: schedulesOf(app, signal), log }
-  await Promise.all([
-    mode === 'all' || mode === 'worker' ? runWorker(worker, signal) : undefined,
-    mode === 'all' || mode === 'scheduler' ? runScheduler(scheduler, signal) : undefined,
-    beat(app, mode, log, signal),
-  ])
 }
 
 /** Says that this process lives, so that a restore does not exchange the database under it. */

@@ -5,6 +5,7 @@ import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
 import type { Change, Store } from '../store/store.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
+import type { DrillReport } from './drill-report.ts'
 import type { BackupParts } from './parts.ts'
 import { runDrill } from './run-drill.ts'
 import { verifyListed } from './verify-listed.ts'
@@ -24,7 +25,9 @@ export async function requestBackupJob(store: Store, actor: Actor, kind: BackupJ
 }
 
 export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
-  const result = await told(store, run, 'backup.failed', {}, () => createBackup(withSteps(parts, run), store, run.signal))
+  const result = await told(store, run.job.requested_by, { event: 'backup.failed', subject: run.job.subject }, () =>
+    createBackup(withSteps(parts, run), store, run.signal),
+  )
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
@@ -38,7 +41,7 @@ export function backupTaken(actor: Actor, { name, bytes, envelopes }: BackupResu
 
 export async function verifyBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   const bundle = run.job.subject
-  const result = await told(store, run, 'backup.unverified', { bundle }, () =>
+  const result = await told(store, run.job.requested_by, { event: 'backup.unverified', subject: bundle, data: { bundle } }, () =>
     verifyListed(withSteps(parts, run), { bundle, level: 'full', acceptForeign: false }),
   )
   await run.step(`opened ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}; signature good`)
@@ -47,31 +50,32 @@ export async function verifyBackupJob(parts: BackupParts, store: Store, run: Job
 
 export async function runDrillJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   const input = { bundle: undefined, identities: await parts.host.identities(), acceptForeign: false }
-  const report = await told(store, run, 'drill.failed', {}, async () => {
+  const report = await told(store, run.job.requested_by, { event: 'drill.failed', subject: run.job.subject }, async () => {
     const { report: made } = await runDrill(withSteps(parts, run), store, input, run.signal)
     if (made.outcome === 'failed') throw new AppError('verification-failed', `the drill failed: ${made.failure}`)
     return made
   })
   await run.step(`passed: restored in ${formatDuration(report.recovery_ms)}`)
-  await run.finish([
-    audited(run.job.requested_by, 'drill.passed', report.id, { bundle: report.bundle, recovery_ms: report.recovery_ms }),
-  ])
+  await run.finish([drillPassed(run.job.requested_by, report)])
+}
+
+/** The entry of a drill that passed, whoever ran it. */
+export function drillPassed(actor: Actor, { id, bundle, recovery_ms }: DrillReport): Change {
+  return audited(actor, 'drill.passed', id, { bundle, recovery_ms })
 }
 
 /** A failure is written into the audit log as well, from where people are told. */
-async function told<T>(
+export async function told<T>(
   store: Store,
-  run: JobRun,
-  event: string,
-  data: Record<string, unknown>,
+  actor: Actor,
+  failure: { event: string; subject: string; data?: Record<string, unknown> },
   work: () => Promise<T>,
 ): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    await store
-      .commit([audited(run.job.requested_by, event, run.job.subject, { ...data, error: messageOf(error) })])
-      .catch(() => {})
+    const entry = audited(actor, failure.event, failure.subject, { ...failure.data, error: messageOf(error) })
+    await store.commit([entry]).catch(() => {})
     throw error
   }
 }

@@ -1,11 +1,10 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { audited } from '../audit/audit.ts'
 import { AppError, isAppError } from '../core/app-error.ts'
 import { hourMs } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
 import type { OrderingIssuer } from '../issuer/ordering-issuer.ts'
-import type { EnvelopePlace } from '../kek/envelope.ts'
 import type { Store } from '../store/store.ts'
+import { sealedAccountKey } from './account-key.ts'
 import type { AcmeAccount } from './collections.ts'
 import { newPrivateKey } from './keys.ts'
 import type { CertificateParts, Request } from './parts.ts'
@@ -97,13 +96,6 @@ async function checkDirectory(issuer: OrderingIssuer, input: AccountInput): Prom
     })
 }
 
-function sealedAccountKey(parts: CertificateParts, id: string, key: KeyObject) {
-  return {
-    encrypted_private_key: parts.kek.seal(place(id), key.export({ format: 'der', type: 'pkcs8' })),
-    kek_version: parts.kek.activeVersion,
-  }
-}
-
 /** The account with this id or name; without either, the only one. @throws AppError `not-found` · `usage` there are several */
 export async function requireAccount(store: Store, idOrName: string | undefined, projectId?: string): Promise<AcmeAccount> {
   const byId = idOrName === undefined ? undefined : await store.get<AcmeAccount>('acme_accounts', idOrName)
@@ -122,18 +114,6 @@ export async function requireAccount(store: Store, idOrName: string | undefined,
   return items[0]
 }
 
-/** Speaks to the CA as this account. */
-export async function openAccount(parts: CertificateParts, account: AcmeAccount, signal: AbortSignal): Promise<OrderingIssuer> {
-  const der = parts.kek.open(place(account._id), account.encrypted_private_key)
-  const access = {
-    directoryUrl: account.directory_url,
-    trustAnchors: account.trust_anchors_pem,
-    key: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }),
-    accountUrl: account.account_url,
-  }
-  return parts.acme(access, signal)
-}
-
 /** Forgets an account; at the CA it stays. @throws AppError `not-found` · `conflict` certificates use it */
 export async function removeAccount(parts: CertificateParts, request: Request, id: string): Promise<void> {
   const account = await requireAccount(parts.store, id)
@@ -143,26 +123,6 @@ export async function removeAccount(parts: CertificateParts, request: Request, i
     { remove: 'acme_accounts', id: account._id },
     audited(request.actor, 'acme-account.removed', account._id, { name: account.name }),
   ])
-}
-
-/** Replaces the account's key here and at the CA (RFC 8555, 7.3.5). @throws AppError `refused-by-ca` · `unreachable` · `safe-mode` */
-export async function rollAccountKey(
-  parts: CertificateParts,
-  request: Request,
-  id: string,
-  signal: AbortSignal,
-): Promise<AcmeAccount> {
-  await parts.requireAllowed('change the key of an account')
-  const account = await requireAccount(parts.store, id)
-  const issuer = await openAccount(parts, account, signal)
-  const key = await newPrivateKey('ec-p256')
-  await issuer.changeKey(key)
-  const next: AcmeAccount = { ...account, ...sealedAccountKey(parts, account._id, key) }
-  await parts.store.commit([
-    { replace: 'acme_accounts', document: next },
-    audited(request.actor, 'acme-account.key-changed', account._id, { name: account.name }),
-  ])
-  return next
 }
 
 /** What Let's Encrypt allows an account: new orders in three hours. */
@@ -176,8 +136,4 @@ export async function orderHeadroom(
 ): Promise<{ used: number; limit: number; hours: number }> {
   const used = await store.count('acme_order_log', { account_id: account._id, at: { gte: new Date(now.getTime() - 3 * hourMs) } })
   return { used, limit: ordersPer3Hours, hours: 3 }
-}
-
-function place(id: string): EnvelopePlace {
-  return { collection: 'acme_accounts', recordId: id, field: 'encrypted_private_key' }
 }

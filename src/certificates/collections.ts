@@ -1,3 +1,4 @@
+import type { Actor } from '../audit/audit.ts'
 import type { DnsProviderName } from '../dns/dns.ts'
 import type { RevocationReason } from '../issuer/issuer.ts'
 import type { ChallengeType } from '../issuer/ordering-issuer.ts'
@@ -90,6 +91,13 @@ export interface AcmeAccount extends StoredDocument {
   created_at: Date
 }
 
+/** The key that an account is about to change to; `_id` is the account's. */
+export interface AcmeNextKey extends StoredDocument {
+  encrypted_key: Envelope
+  kek_version: number
+  requested_by: Actor
+}
+
 /** Lets DNS-01 records be published. */
 export interface DnsCredential extends StoredDocument {
   project_id: string
@@ -169,6 +177,7 @@ export const certificateCollections: CollectionSpec[] = [
     indexes: [
       { name: 'expiry', key: { not_after: 1, _id: 1, project_id: 1, status: 1, kind: 1, search: 1 } },
       { name: 'name', key: { name: 1, _id: 1, project_id: 1, status: 1, kind: 1, search: 1 } },
+      { name: 'status', key: { status: 1, not_after: 1 } },
       { name: 'fingerprint', key: { project_id: 1, fingerprint: 1 }, unique: true },
       { name: 'due', key: { next_renewal_at: 1, _id: 1 } },
       { name: 'ca', key: { ca_id: 1 } },
@@ -194,6 +203,7 @@ export const certificateCollections: CollectionSpec[] = [
     envelopes: ['encrypted_api_key'],
   },
   { name: 'acme_orders', indexes: [{ name: 'account', key: { account_id: 1 } }, kekVersionIndex], envelopes: ['encrypted_key'] },
+  { name: 'acme_next_keys', indexes: [kekVersionIndex], envelopes: ['encrypted_key'] },
   { name: 'http_challenges', indexes: [{ name: 'expiry', key: { expires_at: 1 }, expireAfterSeconds: 0 }] },
   {
     name: 'acme_order_log',

@@ -29,14 +29,15 @@ export async function requestRenewal(parts: CertificateParts, request: Request, 
   }
 }
 
+/** The certificates that the scheduler looks for. */
+export function dueNow(now: Date) {
+  return { where: { next_renewal_at: { lte: now } }, sort: { field: 'next_renewal_at', direction: 'asc' } } as const
+}
+
 /** Queues renewals of everything that is due. @returns how many */
 export async function requestDueRenewals(parts: CertificateParts, request: Request): Promise<number> {
-  const due = {
-    where: { next_renewal_at: { lte: parts.clock.now() } },
-    sort: { field: 'next_renewal_at', direction: 'asc' },
-  } as const
   let queued = 0
-  for await (const certificate of findAll<Certificate>(parts.store, 'certificates', due)) {
+  for await (const certificate of findAll<Certificate>(parts.store, 'certificates', dueNow(parts.clock.now()))) {
     if (certificate.status === 'active' && (await queueRenewal(parts, request, certificate)) !== undefined) queued++
   }
   return queued
@@ -76,6 +77,7 @@ async function pendingRenewal({ store }: CertificateParts, certificateId: string
 export async function renewCertificate(parts: CertificateParts, run: JobRun): Promise<void> {
   const { job, step } = run
   const certificate = await requireCertificate(parts.store, job.subject)
+  if (certificate.status === 'revoked') return step('it was revoked meanwhile: nothing is left to do')
   refuseUnrenewable(certificate)
   if (isAnothers(certificate, job._id)) return step(`job ${certificate.renewal_job_id} renews it`)
   if (certificate.account_id && parts.substituteCaId === undefined) return orderCertificate(parts, run)

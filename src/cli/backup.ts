@@ -1,3 +1,5 @@
+import { hostActor } from '../audit/audit.ts'
+import { backupTaken, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { countsOf } from '../backup/catalogue.ts'
 import { createBackup } from '../backup/create-backup.ts'
@@ -18,7 +20,12 @@ export const commands: Command[] = [
     examples: ['backup create', 'backup create --json'],
     async run(context) {
       const host = await context.host()
-      const result = await context.withStore(host, (store) => createBackup(host.backup, store, context.signal))
+      const result = await context.withStore(host, async (store) => {
+        const failure = { event: 'backup.failed', subject: 'host' }
+        const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal))
+        await store.commit([backupTaken(hostActor, taken)])
+        return taken
+      })
       const { manifest, artefact } = result.sidecar
       const documents = manifest.collections.reduce((sum, { count }) => sum + count, 0)
       context.out.summary(

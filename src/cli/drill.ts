@@ -1,3 +1,5 @@
+import { hostActor } from '../audit/audit.ts'
+import { drillPassed, told } from '../backup/backup-jobs.ts'
 import type { SignedDrillReport } from '../backup/drill-report.ts'
 import type { BackupParts } from '../backup/parts.ts'
 import { runDrill } from '../backup/run-drill.ts'
@@ -22,13 +24,13 @@ export const commands: Command[] = [
         identities: await backup.host.identities(),
         acceptForeign: args.flag('accept-foreign'),
       }
-      const signed = await context.withStore(host, (store) => runDrill(backup, store, input, context.signal))
-      if (signed.report.outcome === 'failed') {
-        throw new AppError('verification-failed', `the drill failed: ${signed.report.failure}`, {
-          hint: `"certautopilot drill show ${signed.report.id}" shows how far it came`,
-          details: { ...signed.report },
-        })
-      }
+      const signed = await context.withStore(host, (store) =>
+        told(store, hostActor, { event: 'drill.failed', subject: 'host' }, async () => {
+          const made = requirePassed(await runDrill(backup, store, input, context.signal))
+          await store.commit([drillPassed(hostActor, made.report)])
+          return made
+        }),
+      )
       context.out.summary(signed.report, drillLines(signed))
     },
   },
@@ -81,6 +83,16 @@ export const commands: Command[] = [
     },
   },
 ]
+
+/** @throws AppError `verification-failed` */
+function requirePassed(signed: SignedDrillReport): SignedDrillReport {
+  const { report } = signed
+  if (report.outcome === 'passed') return signed
+  throw new AppError('verification-failed', `the drill failed: ${report.failure}`, {
+    hint: `"certautopilot drill show ${report.id}" shows how far it came`,
+    details: { ...report },
+  })
+}
 
 /** @throws AppError `not-found` */
 async function requireDrill(backup: Pick<BackupParts, 'drills'>, id: string | undefined): Promise<SignedDrillReport> {

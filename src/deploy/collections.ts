@@ -6,8 +6,9 @@ import type { TargetKind } from './deploy.ts'
 export interface DeployTarget extends StoredDocument {
   name: string
   kind: TargetKind
+  /** To look at: everything but secrets, of which a URL's path is one. */
   settings: Record<string, string>
-  /** The signing secret of a webhook; sealed even when it is empty. */
+  /** All settings and the secret. */
   encrypted_value: Envelope
   kek_version: number
   created_at: Date

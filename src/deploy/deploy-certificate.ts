@@ -5,6 +5,7 @@ import { newId } from '../core/ids.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import { dropLease, holdLease } from '../jobs/lease.ts'
 import type { JobRun } from '../jobs/worker.ts'
+import { openAccess } from '../kek/sealed-settings.ts'
 import type { Change } from '../store/store.ts'
 import type { Deployment, DeployTarget } from './collections.ts'
 import { type DeployParts, deploymentsOf, requireTarget, targetPlace } from './targets.ts'
@@ -67,11 +68,11 @@ export async function deployCertificate(parts: DeployParts, run: JobRun): Promis
   const target = await requireTarget(parts.store, deployment.target_id)
   await holdTarget(parts, target, run)
   const certificate = await parts.certificate(deployment.certificate_id)
-  const secret = parts.kek.open(targetPlace(target._id), target.encrypted_value).toString()
+  const access = openAccess(parts.kek, targetPlace(target._id), target.encrypted_value)
   const data = { name: certificate.name, target: target.name, fingerprint: certificate.fingerprint }
   await run.step(`deploying "${certificate.name}" to "${target.name}"`)
   try {
-    const deployer = await parts.openDeployer({ kind: target.kind, settings: target.settings, secret })
+    const deployer = await parts.openDeployer({ kind: target.kind, ...access })
     await deployer.deploy(certificate, `${deployment._id} ${certificate.fingerprint}`, run.step, run.signal)
   } catch (error) {
     await dropLease(parts.store, leaseOf(target), run.job._id).catch(() => {})

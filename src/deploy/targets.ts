@@ -5,6 +5,7 @@ import { newId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
 import type { EnvelopePlace } from '../kek/envelope.ts'
 import type { KekRegistry } from '../kek/registry.ts'
+import { sealAccess } from '../kek/sealed-settings.ts'
 import type { Store } from '../store/store.ts'
 import type { Deployment, DeployTarget } from './collections.ts'
 import type { DeployedCertificate, Deployer, TargetAccess, TargetKind } from './deploy.ts'
@@ -30,15 +31,17 @@ export interface TargetInput {
 
 /** @throws AppError `usage` a setting · `forbidden` · `exists` */
 export async function createTarget(parts: DeployParts, actor: Actor, input: TargetInput): Promise<DeployTarget> {
-  await parts.openDeployer({ kind: input.kind, settings: input.settings, secret: input.secret.reveal() })
+  const access = { settings: input.settings, secret: input.secret.reveal() }
+  await parts.openDeployer({ kind: input.kind, ...access })
   const now = parts.clock.now()
   const id = newId(now.getTime())
+  const { envelope, settings } = sealAccess(parts.kek, targetPlace(id), access)
   const target: DeployTarget = {
     _id: id,
     name: input.name,
     kind: input.kind,
-    settings: input.settings,
-    encrypted_value: parts.kek.seal(targetPlace(id), Buffer.from(input.secret.reveal())),
+    settings,
+    encrypted_value: envelope,
     kek_version: parts.kek.activeVersion,
     created_at: now,
   }

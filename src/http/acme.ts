@@ -1,12 +1,6 @@
 import { z } from 'zod'
-import {
-  acmeCas,
-  createAccount,
-  orderHeadroom,
-  removeAccount,
-  requireAccount,
-  rollAccountKey,
-} from '../certificates/acme-accounts.ts'
+import { changeAccountKey } from '../certificates/account-key.ts'
+import { acmeCas, createAccount, orderHeadroom, removeAccount, requireAccount } from '../certificates/acme-accounts.ts'
 import type { AcmeAccount, HttpChallenge } from '../certificates/collections.ts'
 import { requireProject } from '../certificates/projects.ts'
 import { AppError } from '../core/app-error.ts'
@@ -101,7 +95,8 @@ export const acmeRoutes: Route[] = [
     params: idParams,
     reply: acmeAccountReply,
     async handle({ parts, caller, params }) {
-      return shown(parts, await rollAccountKey(parts.certificates, caller, params.id, AbortSignal.timeout(caTimeoutMs)))
+      const account = await requireAccount(parts.store, params.id)
+      return shown(parts, await changeAccountKey(parts.certificates, caller, account, AbortSignal.timeout(caTimeoutMs)))
     },
   }),
   route({

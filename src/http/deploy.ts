@@ -7,7 +7,7 @@ import { attachTarget, deployJobKind, detachTarget } from '../deploy/deploy-cert
 import { createTarget, deploymentsOf, removeTarget } from '../deploy/targets.ts'
 import { queuedJob } from '../jobs/job.ts'
 import { idParams, pageOf, pageQuery, type Route, route } from './route.ts'
-import { deploymentReply, deployTargetReply, jobReply, withoutPath } from './schemas.ts'
+import { deploymentReply, deployTargetReply, jobReply } from './schemas.ts'
 
 const tag = 'deploy'
 
@@ -22,7 +22,7 @@ export const deployRoutes: Route[] = [
     reply: pageOf(deployTargetReply),
     async handle({ parts, query }) {
       const page = await parts.store.find<DeployTarget>('deploy_targets', { limit: query.limit, after: query.cursor })
-      return { items: page.items.map(withoutPath), next_cursor: page.nextCursor ?? null }
+      return { items: page.items, next_cursor: page.nextCursor ?? null }
     },
   }),
   route({
@@ -39,7 +39,7 @@ export const deployRoutes: Route[] = [
     }),
     reply: deployTargetReply,
     handle: async ({ parts, caller, body }) =>
-      withoutPath(await createTarget(parts.deploy, caller.actor, { ...body, secret: new Secret(body.secret) })),
+      createTarget(parts.deploy, caller.actor, { ...body, secret: new Secret(body.secret) }),
   }),
   route({
     method: 'DELETE',

@@ -5,7 +5,7 @@ import { createChannel, removeChannel, testChannel } from '../notify/channels.ts
 import type { NotificationChannel } from '../notify/collections.ts'
 import { channelKinds, severities } from '../notify/notify.ts'
 import { idParams, pageOf, pageQuery, type Route, route } from './route.ts'
-import { channelReply, withoutPath } from './schemas.ts'
+import { channelReply } from './schemas.ts'
 
 const tag = 'notify'
 const testTimeoutMs = 60_000
@@ -21,7 +21,7 @@ export const notifyRoutes: Route[] = [
     reply: pageOf(channelReply),
     async handle({ parts, query }) {
       const page = await parts.store.find<NotificationChannel>('notification_channels', { limit: query.limit, after: query.cursor })
-      return { items: page.items.map(withoutPath), next_cursor: page.nextCursor ?? null }
+      return { items: page.items, next_cursor: page.nextCursor ?? null }
     },
   }),
   route({
@@ -43,7 +43,7 @@ export const notifyRoutes: Route[] = [
       const projectId = body.project === undefined ? '' : (await requireProject(parts.store, body.project))._id
       const { name, kind, settings, min_severity: minSeverity } = body
       const input = { name, kind, settings, minSeverity, projectId, secret: new Secret(body.secret) }
-      return withoutPath(await createChannel(parts.notify, caller.actor, input))
+      return createChannel(parts.notify, caller.actor, input)
     },
   }),
   route({

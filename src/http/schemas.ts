@@ -134,9 +134,3 @@ export const auditReply = z.object({
   data: z.record(z.string(), z.unknown()),
   seq: z.number(),
 })
-
-/** The address of a webhook lets whoever has it write there, so only its host is shown. */
-export function withoutPath<T extends { settings: Record<string, string> }>(thing: T): T {
-  const { url } = thing.settings
-  return url === undefined ? thing : { ...thing, settings: { ...thing.settings, url: new URL(url).origin } }
-}

@@ -61,6 +61,8 @@ export interface OrderingIssuer {
   directory(): Promise<CaDirectory>
   /** Finds or makes the account of this key. @returns its URL */
   register(input: AccountInput): Promise<string>
+  /** The URL of the account of this key; undefined where the CA knows none (RFC 8555, 7.3.1). */
+  findAccount(): Promise<string | undefined>
   createOrder(input: OrderInput): Promise<Order>
   order(url: string): Promise<Order>
   authorization(url: string, type: ChallengeType): Promise<Authorization>

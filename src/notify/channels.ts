@@ -5,6 +5,7 @@ import { newId } from '../core/ids.ts'
 import type { Secret } from '../core/secret.ts'
 import type { EnvelopePlace } from '../kek/envelope.ts'
 import type { KekRegistry } from '../kek/registry.ts'
+import { openAccess, sealAccess } from '../kek/sealed-settings.ts'
 import type { Store } from '../store/store.ts'
 import type { NotificationChannel } from './collections.ts'
 import type { Channel, ChannelAccess, ChannelKind, Message, Severity } from './notify.ts'
@@ -28,15 +29,17 @@ export interface ChannelInput {
 
 /** @throws AppError `usage` a setting · `exists` */
 export async function createChannel(parts: NotifyParts, actor: Actor, input: ChannelInput): Promise<NotificationChannel> {
-  await parts.openChannel({ kind: input.kind, settings: input.settings, secret: input.secret.reveal() })
+  const access = { settings: input.settings, secret: input.secret.reveal() }
+  await parts.openChannel({ kind: input.kind, ...access })
   const now = parts.clock.now()
   const id = newId(now.getTime())
+  const { envelope, settings } = sealAccess(parts.kek, place(id), access)
   const channel: NotificationChannel = {
     _id: id,
     name: input.name,
     kind: input.kind,
-    settings: input.settings,
-    encrypted_config: parts.kek.seal(place(id), Buffer.from(input.secret.reveal())),
+    settings,
+    encrypted_config: envelope,
     kek_version: parts.kek.activeVersion,
     min_severity: input.minSeverity,
     project_id: input.projectId,
@@ -82,9 +85,9 @@ export async function sendOver(
   message: Message,
   signal: AbortSignal,
 ): Promise<void> {
-  const secret = parts.kek.open(place(channel._id), channel.encrypted_config).toString()
+  const access = openAccess(parts.kek, place(channel._id), channel.encrypted_config)
   try {
-    const opened = await parts.openChannel({ kind: channel.kind, settings: channel.settings, secret })
+    const opened = await parts.openChannel({ kind: channel.kind, ...access })
     await opened.send(message, signal)
     await remember(parts, channel, { last_sent_at: parts.clock.now(), last_error: '' })
   } catch (error) {

@@ -6,9 +6,9 @@ import type { ChannelKind, Message, Severity } from './notify.ts'
 export interface NotificationChannel extends StoredDocument {
   name: string
   kind: ChannelKind
-  /** Everything but the secret. */
+  /** To look at: everything but secrets, of which a URL's path is one. */
   settings: Record<string, string>
-  /** The password or the signing secret; sealed even when it is empty. */
+  /** All settings and the secret. */
   encrypted_config: Envelope
   kek_version: number
   /** Only what is at least this grave. */

@@ -14,9 +14,13 @@ const entriesPerRun = 200
 /**
  * Turns what was linked into the audit chain since the last time into messages, one job each. Cursor, messages and jobs are one
  * transaction, so nothing is told twice and nothing is left out.
- * @returns how many messages
  */
-export async function fanOut({ store, clock }: NotifyParts): Promise<number> {
+export async function fanOut(parts: NotifyParts): Promise<void> {
+  while ((await fanOutSome(parts)) === entriesPerRun);
+}
+
+/** @returns how many entries */
+async function fanOutSome({ store, clock }: NotifyParts): Promise<number> {
   const cursor = await store.get<NotificationCursor>('notification_cursor', 'cursor')
   const channels = await Array.fromAsync(findAll<NotificationChannel>(store, 'notification_channels'))
   const from = cursor?.seq ?? (await lastSeq(store))
@@ -35,7 +39,7 @@ export async function fanOut({ store, clock }: NotifyParts): Promise<number> {
       : channels.filter((channel) => wants(channel, message, entry)).flatMap((channel) => queued(channel, message, now))
   })
   await store.commit([moved(cursor, seq), ...changes])
-  return changes.length / 2
+  return items.length
 }
 
 /** A first run tells nothing of what was before it. */

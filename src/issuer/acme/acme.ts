@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import { AppError } from '../../core/app-error.ts'
+import { AppError, isAppError } from '../../core/app-error.ts'
 import type { Outbound, OutboundReply } from '../../outbound/outbound.ts'
 import { type RevocationReason, revocationReasons } from '../issuer.ts'
 import type {
@@ -80,6 +80,16 @@ class Acme implements OrderingIssuer {
     const reply = await this.#post(newAccount, { termsOfServiceAgreed: true, ...contact, ...binding })
     this.#accountUrl = headerOf(reply, 'location')
     return this.#accountUrl
+  }
+
+  async findAccount(): Promise<string | undefined> {
+    const { newAccount } = await this.#readDirectory()
+    try {
+      return headerOf(await this.#post(newAccount, { onlyReturnExisting: true }), 'location')
+    } catch (error) {
+      if (isAppError(error, 'refused-by-ca') && error.details?.kind === 'accountDoesNotExist') return undefined
+      throw error
+    }
   }
 
   async createOrder({ names, profile, replaces }: OrderInput): Promise<Order> {
