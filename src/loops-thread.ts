@@ -27,7 +27,10 @@ export async function runLoopsThread(input: LoopsInput, log: Log, signal: AbortS
   let failure: Error | undefined
   thread.on('message', (message: LoopsMessage) => {
     if ('log' in message) log[message.log](message.data, message.text)
-    else failure = new AppError(message.failure.code, message.failure.text)
+    else {
+      failure = new AppError(message.failure.code, message.failure.text)
+      void thread.terminate()
+    }
   })
   thread.on('error', (error: Error) => {
     failure = error

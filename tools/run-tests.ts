@@ -21,7 +21,14 @@ function main(): number {
       '--test-reporter=./tools/skip-reporter.ts',
       `--test-reporter-destination=${skips}`,
     ]
-    const passed = passes('node', ['--test', '--test-concurrency=2', ...reporters, 'src/**/*.test.ts', 'test/**/*.test.ts'])
+    const passed = passes('node', [
+      '--test',
+      '--test-concurrency=2',
+      '--test-timeout=600000',
+      ...reporters,
+      'src/**/*.test.ts',
+      'test/**/*.test.ts',
+    ])
     return reportSkips(readFileSync(skips, 'utf8')) && passed ? 0 : 1
   } finally {
     rmSync(folder, { recursive: true })

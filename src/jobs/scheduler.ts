@@ -24,14 +24,26 @@ const standbyMs = 5_000
 /** Runs what is due, in the one process that holds the lease, until `signal` aborts. */
 export async function runScheduler(parts: SchedulerParts, signal: AbortSignal): Promise<void> {
   const lastRuns = new Map<string, number>()
-  let extendAt = 0
+  const leadership = { isHeld: await leads(parts) }
+  const holding = keepLeadership(parts, leadership, signal)
   while (!signal.aborted) {
-    const nowMs = parts.clock.now().getTime()
-    if (nowMs >= extendAt) extendAt = (await leads(parts)) ? nowMs + leadershipMs / 3 : 0
-    if (extendAt > 0) await runDue(parts, lastRuns, signal)
-    await sleep(extendAt > 0 ? tickMs : standbyMs, signal)
+    if (leadership.isHeld) await runDue(parts, lastRuns, leadership, signal)
+    await sleep(tickMs, signal)
   }
+  await holding
   await dropLease(parts.store, 'scheduler', parts.owner).catch(() => {})
+}
+
+interface Leadership {
+  isHeld: boolean
+}
+
+/** The lease is held on while a schedule runs for long. */
+async function keepLeadership(parts: SchedulerParts, leadership: Leadership, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(leadership.isHeld ? leadershipMs / 3 : standbyMs, signal)
+    if (!signal.aborted) leadership.isHeld = await leads(parts)
+  }
 }
 
 async function leads({ store, owner, clock, log }: SchedulerParts): Promise<boolean> {
@@ -41,10 +53,15 @@ async function leads({ store, owner, clock, log }: SchedulerParts): Promise<bool
   })
 }
 
-async function runDue(parts: SchedulerParts, lastRuns: Map<string, number>, signal: AbortSignal): Promise<void> {
+async function runDue(
+  parts: SchedulerParts,
+  lastRuns: Map<string, number>,
+  leadership: Leadership,
+  signal: AbortSignal,
+): Promise<void> {
   for (const schedule of parts.schedules) {
     const nowMs = parts.clock.now().getTime()
-    if (signal.aborted || nowMs - (lastRuns.get(schedule.name) ?? 0) < schedule.everyMs) continue
+    if (signal.aborted || !leadership.isHeld || nowMs - (lastRuns.get(schedule.name) ?? 0) < schedule.everyMs) continue
     lastRuns.set(schedule.name, nowMs)
     await schedule
       .run()
