@@ -10,7 +10,7 @@ import { type Caller, type Role, requireGrantable } from './roles.ts'
 export async function createApiKey(
   parts: AccessParts,
   caller: Caller,
-  input: { name: string; role: Role },
+  input: { name: string; role: Role; projectId?: string | undefined },
 ): Promise<{ apiKey: ApiKey; key: Secret }> {
   requireGrantable(caller, input.role)
   const key = `cap_${newToken()}`
@@ -18,6 +18,7 @@ export async function createApiKey(
     _id: newId(),
     name: input.name,
     role: input.role,
+    project_id: input.projectId ?? '',
     prefix: key.slice(0, 10),
     key_hash: tokenHash(parts.apiKeyPepper, key),
     created_by: caller.actor.name,
@@ -26,7 +27,7 @@ export async function createApiKey(
   }
   await parts.store.commit([
     { insert: 'api_keys', document: apiKey },
-    audited(caller.actor, 'api-key.created', apiKey._id, { name: input.name, role: input.role }),
+    audited(caller.actor, 'api-key.created', apiKey._id, { name: input.name, role: input.role, project: apiKey.project_id }),
   ])
   return { apiKey, key: new Secret(key) }
 }
@@ -45,5 +46,6 @@ export async function authenticateApiKey(parts: AccessParts, key: string): Promi
   const { items } = await parts.store.find<ApiKey>('api_keys', { where: { key_hash: tokenHash(parts.apiKeyPepper, key) } })
   const apiKey = items[0]
   if (apiKey === undefined || apiKey.revoked_at !== null) throw new AppError('unauthenticated', 'the API key is unknown or revoked')
-  return { actor: { kind: 'api-key', id: apiKey._id, name: apiKey.name }, role: apiKey.role }
+  const actor = { kind: 'api-key', id: apiKey._id, name: apiKey.name } as const
+  return { actor, role: apiKey.role, projectId: apiKey.project_id || undefined }
 }

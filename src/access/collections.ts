@@ -26,6 +26,8 @@ export interface Session extends StoredDocument {
 export interface ApiKey extends StoredDocument {
   name: string
   role: Role
+  /** The only project it may see; any if missing or empty. */
+  project_id?: string
   /** First characters, to recognise a key by. */
   prefix: string
   key_hash: string

@@ -9,6 +9,8 @@ export type Role = (typeof roles)[number]
 export interface Caller {
   actor: Actor
   role: Role
+  /** The only project that this caller may see; any if missing. */
+  projectId?: string | undefined
 }
 
 export function isAtLeast(role: Role, needed: Role): boolean {
@@ -19,6 +21,12 @@ export function isAtLeast(role: Role, needed: Role): boolean {
 export function requireRole(caller: Caller, needed: Role): void {
   if (isAtLeast(caller.role, needed)) return
   throw new AppError('forbidden', `this needs the role "${needed}", "${caller.actor.name}" has "${caller.role}"`)
+}
+
+/** What is in another project does not exist for a caller who has only one. @throws AppError `not-found` */
+export function requireVisible(caller: Caller, projectId: string, what: string): void {
+  if (caller.projectId === undefined || caller.projectId === projectId) return
+  throw new AppError('not-found', `there is no ${what}`)
 }
 
 /** Nobody gives away more than they have, and nobody but an owner makes owners. @throws AppError `forbidden` */

@@ -70,7 +70,9 @@ export interface Certificate extends StoredDocument {
   /** Far in the future when it is not to be renewed. */
   next_renewal_at: Date
   validity_days: number
-  /** Lower-case text that the search looks in. */
+  /** Words of the operator's; missing in documents from before there were any. */
+  tags?: string[]
+  /** Lower-case text that the search looks in: every tag as `#tag `, then what the certificate says. */
   search: string
   created_at: Date
 }

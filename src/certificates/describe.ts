@@ -29,6 +29,11 @@ export function describeCertificate(certificate: X509Certificate): Description {
   }
 }
 
+/** The text that the search looks in, with the tags in front. */
+export function searchText(tags: readonly string[] = [], text: string): string {
+  return tags.map((tag) => `#${tag} `).join('') + text.replace(/^(#\S+ )+/, '')
+}
+
 /** `EC P-256`, `RSA 2048`, `Ed25519`. */
 export function keyType(key: KeyObject): string {
   const { modulusLength, namedCurve } = key.asymmetricKeyDetails ?? {}

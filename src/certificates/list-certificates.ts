@@ -10,8 +10,9 @@ export interface CertificateFilter {
   projectId?: string | undefined
   kind?: 'managed' | 'watched' | undefined
   state?: (typeof certificateStates)[number] | undefined
-  /** Part of a name, issuer, serial or fingerprint. */
+  /** Words, all of which are in a name, issuer, serial or fingerprint; `#word` is a tag. */
   search?: string | undefined
+  tag?: string | undefined
   sort?: (typeof certificateOrders)[number] | undefined
   direction?: 'asc' | 'desc' | undefined
   limit?: number | undefined
@@ -68,7 +69,9 @@ function conditions(filter: CertificateFilter, now: Date): Record<string, Condit
   const where: Record<string, Condition> = {}
   if (filter.projectId !== undefined) where.project_id = filter.projectId
   if (filter.kind !== undefined) where.kind = filter.kind
-  if (filter.search) where.search = { contains: filter.search.toLowerCase() }
+  const words = (filter.search ?? '').toLowerCase().split(/\s+/).filter(Boolean)
+  const texts = [...words.map((word) => (word.startsWith('#') ? `${word} ` : word)), ...(filter.tag ? [`#${filter.tag} `] : [])]
+  if (texts.length > 0) where.search = { contains: texts }
   if (filter.state !== undefined) Object.assign(where, stateConditions(filter.state, now))
   return where
 }

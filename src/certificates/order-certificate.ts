@@ -12,7 +12,7 @@ import { openAccount } from './account-key.ts'
 import { requireAccount } from './acme-accounts.ts'
 import { proveNames, withdrawChallenges } from './answer-challenges.ts'
 import type { AcmeOrder, AcmeOrderRecord, Certificate } from './collections.ts'
-import { describeCertificate, neverRenewed, parseCertificates, renewalTime, renewalWorks } from './describe.ts'
+import { describeCertificate, neverRenewed, parseCertificates, renewalTime, renewalWorks, searchText } from './describe.ts'
 import { requireCredential } from './dns-credentials.ts'
 import { checkedNames } from './issue-certificate.ts'
 import { type KeyTypeName, keyTypeName, newPrivateKey, sealedKey } from './keys.ts'
@@ -258,6 +258,7 @@ async function saveIssued(work: OrderRun, record: AcmeOrder, key: KeyObject, cha
   const issued: Certificate = {
     ...certificate,
     ...description,
+    search: searchText(certificate.tags, description.search),
     ...renewalWorks,
     sans: certificate.sans,
     status: 'active',

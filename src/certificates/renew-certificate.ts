@@ -6,7 +6,7 @@ import type { JobRun } from '../jobs/worker.ts'
 import { findAll } from '../store/store.ts'
 import { requireAuthority } from './authorities.ts'
 import type { Certificate } from './collections.ts'
-import { neverRenewed, renewalTime, renewalWorks } from './describe.ts'
+import { neverRenewed, renewalTime, renewalWorks, searchText } from './describe.ts'
 import { publicKeyOf, signFor } from './issue-certificate.ts'
 import { keyTypeName, newPrivateKey, sealedKey } from './keys.ts'
 import { requireCertificate } from './list-certificates.ts'
@@ -92,6 +92,7 @@ export async function renewCertificate(parts: CertificateParts, run: JobRun): Pr
   const renewed: Certificate = {
     ...certificate,
     ...description,
+    search: searchText(certificate.tags, description.search),
     ...renewalWorks,
     ca_id: authority._id,
     chain_pem: signed.chainPem,

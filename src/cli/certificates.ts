@@ -10,6 +10,7 @@ interface Shown {
   _id: string
   name: string
   sans: string[]
+  tags: string[]
   kind: string
   state: string
   issuer: string
@@ -32,7 +33,8 @@ export const commands: Command[] = [
     summary: 'list certificates, soonest expiry first',
     options: {
       project: { type: 'string', value: 'NAME', help: 'only this project' },
-      search: { type: 'string', help: 'part of a name, issuer, serial or fingerprint' },
+      search: { type: 'string', help: 'words: parts of a name, issuer, serial or fingerprint' },
+      tag: { type: 'string', help: 'only with this tag' },
       state: { type: 'string', value: 'STATE', help: 'active, expiring, expired or revoked' },
       kind: { type: 'string', value: 'KIND', help: 'managed or watched' },
       sort: { type: 'string', value: 'FIELD', help: 'not_after or name' },
@@ -43,7 +45,7 @@ export const commands: Command[] = [
     examples: ['cert list', 'cert list --state expiring', 'cert list --search example.org --sort name'],
     async run(context, args) {
       const query = new URLSearchParams()
-      for (const name of ['project', 'search', 'state', 'kind', 'sort', 'direction', 'limit', 'cursor']) {
+      for (const name of ['project', 'search', 'tag', 'state', 'kind', 'sort', 'direction', 'limit', 'cursor']) {
         const value = args.text(name)
         if (value !== undefined) query.set(name, value)
       }
@@ -68,6 +70,7 @@ export const commands: Command[] = [
       context.out.summary(item, [
         `name      ${item.name}`,
         `names     ${item.sans.join(', ')}`,
+        ...(item.tags.length === 0 ? [] : [`tags      ${item.tags.join(', ')}`]),
         `state     ${item.state}, ${item.kind}${item.has_key ? ', key sealed here' : ''}`,
         `valid     ${item.not_before.slice(0, 19)} to ${item.not_after.slice(0, 19)}`,
         `renewal   ${item.auto_renew ? item.next_renewal_at.slice(0, 19) : 'not automatic'}`,
@@ -158,6 +161,33 @@ export const commands: Command[] = [
       const job = await context.api<ShownJob>('POST', `${path(operand(args, 0, 'CERTIFICATE'))}/renew`)
       if (args.flag('no-follow')) context.out.summary(job, [`queued job ${job._id}: certautopilot job show ${job._id} --follow`])
       else await followJob(context, job._id)
+    },
+  },
+  {
+    name: 'cert tag',
+    summary: 'add and remove tags',
+    operands: 'CERTIFICATE',
+    options: {
+      add: { type: 'string', value: 'TAG,...', help: 'tags to add' },
+      remove: { type: 'string', value: 'TAG,...', help: 'tags to remove' },
+    },
+    examples: ['cert tag 01k9x5n0k8v7r9t2 --add edge,prod', 'cert tag 01k9x5n0k8v7r9t2 --remove edge'],
+    async run(context, args) {
+      const words = (name: string) => (args.text(name) ?? '').split(',').filter((word) => word !== '')
+      const change = { add: words('add'), remove: words('remove') }
+      const item = await context.api<Shown>('POST', `${path(operand(args, 0, 'CERTIFICATE'))}/tag`, change)
+      context.out.summary(item, [`"${item.name}" has ${item.tags.length === 0 ? 'no tag' : item.tags.join(', ')}`])
+    },
+  },
+  {
+    name: 'cert remove',
+    summary: 'forget a certificate and its keys; a valid one is revoked first',
+    operands: 'CERTIFICATE',
+    examples: ['cert remove 01k9x5n0k8v7r9t2'],
+    async run(context, args) {
+      const id = operand(args, 0, 'CERTIFICATE')
+      await context.api('DELETE', path(id))
+      context.out.summary({ id }, [`certificate ${id} is forgotten; backups from before still hold it`])
     },
   },
   {

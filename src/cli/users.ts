@@ -104,12 +104,16 @@ export const commands: Command[] = [
     name: 'api-key create',
     summary: 'make an API key; it is shown once',
     operands: 'NAME',
-    options: { role: { type: 'string', value: 'ROLE', help: 'admin, operator or viewer (default)' } },
-    examples: ['api-key create ci --role operator'],
+    options: {
+      role: { type: 'string', value: 'ROLE', help: 'admin, operator or viewer (default)' },
+      project: { type: 'string', value: 'NAME', help: 'it sees this project and nothing else' },
+    },
+    examples: ['api-key create ci --role operator', 'api-key create shop --role operator --project shop'],
     async run(context, args) {
       const key = await context.api<ShownKey & { key: string }>('POST', '/api/v1/api-keys', {
         name: operand(args, 0, 'NAME'),
         role: args.text('role') ?? 'viewer',
+        project: args.text('project'),
       })
       context.out.summary(key, [`${key.key}`, `API key "${key.name}" (${key.role}); it is not shown again`])
     },

@@ -3,6 +3,7 @@ import { createApiKey, revokeApiKey } from '../access/api-keys.ts'
 import type { ApiKey, User } from '../access/collections.ts'
 import { roles } from '../access/roles.ts'
 import { createUser, removeUser, requireUser, setPassword } from '../access/users.ts'
+import { requireProject } from '../certificates/projects.ts'
 import { Secret } from '../core/secret.ts'
 import { idParams, pageOf, pageQuery, type Route, route } from './route.ts'
 import { apiKeyReply, userReply } from './schemas.ts'
@@ -86,10 +87,18 @@ export const accessRoutes: Route[] = [
     summary: 'make an API key; it is shown in this reply and never again',
     tag: 'users',
     role: 'admin',
-    body: z.strictObject({ name: z.string().min(1).max(200), role: z.enum(['admin', 'operator', 'viewer']) }),
+    body: z.strictObject({
+      name: z.string().min(1).max(200),
+      role: z.enum(['admin', 'operator', 'viewer']),
+      project: z.string().max(100).optional().describe('id or name: the key sees this project and nothing else'),
+    }),
     reply: apiKeyReply.extend({ key: z.string() }),
     async handle({ parts, caller, body }) {
-      const { apiKey, key } = await createApiKey(parts.access, caller, body)
+      const { apiKey, key } = await createApiKey(parts.access, caller, {
+        name: body.name,
+        role: body.role,
+        projectId: body.project === undefined ? undefined : (await requireProject(parts.store, body.project))._id,
+      })
       return { ...apiKey, key: key.reveal() }
     },
   }),

@@ -1,31 +1,26 @@
 import { z } from 'zod'
-import { requireRole } from '../access/roles.ts'
-import { type Actor, audited } from '../audit/audit.ts'
-import type { Certificate } from '../certificates/collections.ts'
-import { describeCertificate, notFromAcme, parseCertificates, renewalWorks } from '../certificates/describe.ts'
+import { type Caller, requireVisible } from '../access/roles.ts'
+import type { Actor } from '../audit/audit.ts'
+import type { Project } from '../certificates/collections.ts'
 import { importCertificates, readPem, readPkcs12 } from '../certificates/import-certificates.ts'
 import { issueCertificate } from '../certificates/issue-certificate.ts'
-import { type KeyTypeName, keyTypes, openPrivateKey } from '../certificates/keys.ts'
+import { type KeyTypeName, keyTypes } from '../certificates/keys.ts'
 import {
   certificateOrders,
-  certificateState,
   certificateStates,
   countCertificates,
   expiryByDay,
   listCertificates,
-  requireCertificate,
 } from '../certificates/list-certificates.ts'
 import { requestCertificate } from '../certificates/order-certificate.ts'
 import { requireProject } from '../certificates/projects.ts'
-import { requestRenewal } from '../certificates/renew-certificate.ts'
-import { revokeCertificate } from '../certificates/revoke-certificate.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
-import { type RevocationReason, revocationReasons } from '../issuer/issuer.ts'
 import { type ChallengeType, challengeTypes } from '../issuer/ordering-issuer.ts'
+import { shownCertificate } from './certificate.ts'
 import type { HttpParts } from './parts.ts'
-import { Download, idParams, pageOf, pageQuery, type Route, type RouteContext, route, timestamp } from './route.ts'
-import { certificateReply, jobReply } from './schemas.ts'
+import { pageOf, pageQuery, type Route, route } from './route.ts'
+import { certificateReply } from './schemas.ts'
 
 const tag = 'certificates'
 const importReply = z.object({
@@ -38,27 +33,29 @@ const listQuery = z.strictObject({
   project: z.string().max(100).optional().describe('id or name'),
   kind: z.enum(['managed', 'watched']).optional(),
   state: z.enum(certificateStates).optional(),
-  search: z.string().max(200).optional().describe('part of a name, issuer, serial or fingerprint'),
+  search: z.string().max(200).optional().describe('words: parts of a name, issuer, serial or fingerprint; "#word" is a tag'),
+  tag: z.string().max(32).optional(),
   sort: z.enum(certificateOrders).default('not_after'),
   direction: z.enum(['asc', 'desc']).default('asc'),
 })
 
-export const certificateRoutes: Route[] = [
+export const certificatesRoutes: Route[] = [
   route({
     method: 'GET',
     path: '/api/v1/certificates',
     summary: 'list certificates, soonest expiry first',
     tag,
     role: 'viewer',
+    isForProjects: true,
     query: listQuery,
     reply: pageOf(certificateReply),
-    async handle({ parts, query }) {
+    async handle({ parts, caller, query }) {
       const page = await listCertificates(
         parts.store,
-        { ...(await filterOf(parts, query)), limit: query.limit, after: query.cursor },
+        { ...(await filterOf(parts, caller, query)), limit: query.limit, after: query.cursor },
         parts.clock.now(),
       )
-      return { items: page.items.map((certificate) => shown(parts, certificate)), next_cursor: page.nextCursor ?? null }
+      return { items: page.items.map((certificate) => shownCertificate(parts, certificate)), next_cursor: page.nextCursor ?? null }
     },
   }),
   route({
@@ -67,10 +64,11 @@ export const certificateRoutes: Route[] = [
     summary: 'how many certificates a list would hold',
     tag,
     role: 'viewer',
+    isForProjects: true,
     query: listQuery,
     reply: z.object({ count: z.number() }),
-    async handle({ parts, query }) {
-      return { count: await countCertificates(parts.store, await filterOf(parts, query), parts.clock.now()) }
+    async handle({ parts, caller, query }) {
+      return { count: await countCertificates(parts.store, await filterOf(parts, caller, query), parts.clock.now()) }
     },
   }),
   route({
@@ -91,6 +89,7 @@ export const certificateRoutes: Route[] = [
     summary: 'issue a certificate from an internal CA, or ask an ACME CA for one',
     tag,
     role: 'operator',
+    isForProjects: true,
     body: z.strictObject({
       project: z.string().max(100),
       ca: z.string().max(100).optional(),
@@ -110,6 +109,7 @@ export const certificateRoutes: Route[] = [
     }),
     reply: certificateReply.extend({ job_id: z.string().nullable() }),
     async handle({ parts, caller, body }) {
+      await visibleProject(parts, caller, body.project)
       if (body.acme !== undefined) return requestFromAcme(parts, caller, body)
       const certificate = await issueCertificate(parts.certificates, caller, {
         project: body.project,
@@ -120,7 +120,7 @@ export const certificateRoutes: Route[] = [
         validityDays: body.validity_days,
         autoRenew: body.auto_renew,
       })
-      return { ...shown(parts, certificate), job_id: null }
+      return { ...shownCertificate(parts, certificate), job_id: null }
     },
   }),
   route({
@@ -129,6 +129,7 @@ export const certificateRoutes: Route[] = [
     summary: 'watch certificates from PEM or PKCS#12; a key that comes along is sealed',
     tag,
     role: 'operator',
+    isForProjects: true,
     body: z.strictObject({
       project: z.string().max(100),
       files: z
@@ -145,6 +146,7 @@ export const certificateRoutes: Route[] = [
     }),
     reply: importReply,
     async handle({ parts, caller, body }) {
+      await visibleProject(parts, caller, body.project)
       const imports = body.files.flatMap((file) => {
         if (file.pkcs12 !== undefined)
           return readPkcs12(
@@ -158,122 +160,26 @@ export const certificateRoutes: Route[] = [
       return importCertificates(parts.certificates, caller, { project: body.project, imports })
     },
   }),
-  route({
-    method: 'GET',
-    path: '/api/v1/certificates/{id}',
-    summary: 'show a certificate',
-    tag,
-    role: 'viewer',
-    params: idParams,
-    reply: certificateReply.extend({
-      certificate_pem: z.string(),
-      chain_pem: z.string(),
-      chain: z.array(z.object({ name: z.string(), issuer: z.string(), not_before: timestamp, not_after: timestamp })),
-    }),
-    async handle({ parts, params }) {
-      const certificate = await requireCertificate(parts.store, params.id)
-      const chain = parseCertificates(certificate.chain_pem).map(describeCertificate)
-      return { ...shown(parts, certificate), chain }
-    },
-  }),
-  route({
-    method: 'GET',
-    path: '/api/v1/certificates/{id}/download',
-    summary: 'download as PEM; a private key needs the role operator and is audited',
-    tag,
-    role: 'viewer',
-    params: idParams,
-    query: z.strictObject({ format: z.enum(['pem', 'chain', 'fullchain', 'key']).default('pem') }),
-    reply: 'download',
-    handle: downloadPem,
-  }),
-  route({
-    method: 'POST',
-    path: '/api/v1/certificates/{id}/pkcs12',
-    summary: 'download certificate, chain and key as PKCS#12 under a passphrase',
-    tag,
-    role: 'operator',
-    params: idParams,
-    body: z.strictObject({ passphrase: z.string().min(8).max(1000) }),
-    reply: 'download',
-    async handle({ parts, caller, params, body }) {
-      const certificate = await requireCertificate(parts.store, params.id)
-      const key = await openPrivateKey(parts.certificates, certificate)
-      const { writePkcs12 } = await import('../certificates/pkcs12.ts')
-      const chain = parseCertificates(certificate.chain_pem).map((issuer) => issuer.toString())
-      const content = await writePkcs12({
-        key,
-        certificatePem: certificate.certificate_pem,
-        chain,
-        name: certificate.name,
-        passphrase: new Secret(body.passphrase),
-      })
-      await parts.store.commit([audited(caller.actor, 'certificate.key-exported', certificate._id, { format: 'pkcs12' })])
-      return new Download('application/x-pkcs12', fileName(certificate, 'p12'), content)
-    },
-  }),
-  route({
-    method: 'POST',
-    path: '/api/v1/certificates/{id}/renew',
-    summary: 'queue a renewal; follow the job',
-    tag,
-    role: 'operator',
-    params: idParams,
-    reply: jobReply,
-    async handle({ parts, caller, params }) {
-      return requestRenewal(parts.certificates, caller, params.id)
-    },
-  }),
-  route({
-    method: 'POST',
-    path: '/api/v1/certificates/{id}/revoke',
-    summary: 'revoke a certificate of an internal CA',
-    tag,
-    role: 'operator',
-    params: idParams,
-    body: z.strictObject({ reason: z.enum(Object.keys(revocationReasons) as [RevocationReason]).default('unspecified') }),
-    reply: certificateReply,
-    async handle({ parts, caller, params, body }) {
-      return shown(parts, await revokeCertificate(parts.certificates, caller, params.id, body.reason))
-    },
-  }),
 ]
 
-async function downloadPem({
-  parts,
-  caller,
-  params,
-  query,
-}: RouteContext<{ id: string }, { format: 'pem' | 'chain' | 'fullchain' | 'key' }, undefined>): Promise<Download> {
-  const certificate = await requireCertificate(parts.store, params.id)
-  if (query.format === 'key') {
-    requireRole(caller, 'operator')
-    const key = await openPrivateKey(parts.certificates, certificate)
-    await parts.store.commit([audited(caller.actor, 'certificate.key-exported', certificate._id, { format: 'pem' })])
-    return new Download(
-      'application/x-pem-file',
-      fileName(certificate, 'key'),
-      key.export({ format: 'pem', type: 'pkcs8' }) as string,
-    )
-  }
-  const content = {
-    pem: certificate.certificate_pem,
-    chain: certificate.chain_pem,
-    fullchain: certificate.certificate_pem + certificate.chain_pem,
-  }[query.format]
-  return new Download('application/x-pem-file', fileName(certificate, 'pem'), content)
-}
-
-async function filterOf(parts: HttpParts, query: z.output<typeof listQuery>) {
-  const project = query.project === undefined ? undefined : await requireProject(parts.store, query.project)
+async function filterOf(parts: HttpParts, caller: Caller, query: z.output<typeof listQuery>) {
+  const project = query.project === undefined ? undefined : await visibleProject(parts, caller, query.project)
   return {
-    projectId: project?._id,
+    projectId: project?._id ?? caller.projectId,
     kind: query.kind,
     state: query.state,
     search: query.search,
+    tag: query.tag,
     sort: query.sort,
     direction: query.direction,
   }
+}
+
+/** @throws AppError `not-found`, also for a project that the caller does not have */
+async function visibleProject(parts: HttpParts, caller: Caller, idOrName: string): Promise<Project> {
+  const project = await requireProject(parts.store, idOrName)
+  requireVisible(caller, project._id, `project "${idOrName}"`)
+  return project
 }
 
 interface AcmeBody {
@@ -299,19 +205,5 @@ async function requestFromAcme(parts: HttpParts, caller: { actor: Actor }, body:
     keyType: body.key_type,
     autoRenew: body.auto_renew,
   })
-  return { ...shown(parts, certificate), job_id: job._id }
-}
-
-function shown(parts: HttpParts, certificate: Certificate) {
-  return {
-    ...notFromAcme,
-    ...renewalWorks,
-    ...certificate,
-    state: certificateState(certificate, parts.clock.now()),
-    has_key: certificate.key_id !== '',
-  }
-}
-
-function fileName(certificate: Certificate, extension: string): string {
-  return `${certificate.name.replaceAll(/[^A-Za-z0-9.-]+/g, '_').replace(/^[_.]+/, '') || certificate._id}.${extension}`
+  return { ...shownCertificate(parts, certificate), job_id: job._id }
 }

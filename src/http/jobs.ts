@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import { type Caller, requireVisible } from '../access/roles.ts'
 import { audited } from '../audit/audit.ts'
+import type { Certificate } from '../certificates/collections.ts'
 import { AppError } from '../core/app-error.ts'
 import { sleep } from '../core/clock.ts'
 import type { Job } from '../jobs/job.ts'
@@ -41,10 +43,11 @@ export const jobRoutes: Route[] = [
     summary: 'show a job with its steps',
     tag: 'jobs',
     role: 'viewer',
+    isForProjects: true,
     params: idParams,
     reply: jobReply,
-    async handle({ parts, params }) {
-      return requireJob(parts, params.id)
+    async handle({ parts, caller, params }) {
+      return visibleJob(parts, caller, params.id)
     },
   }),
   route({
@@ -53,10 +56,11 @@ export const jobRoutes: Route[] = [
     summary: 'a job as it goes, until it ends (server-sent events)',
     tag: 'jobs',
     role: 'viewer',
+    isForProjects: true,
     params: idParams,
     reply: 'events',
-    async handle({ parts, params, signal }) {
-      await requireJob(parts, params.id)
+    async handle({ parts, caller, params, signal }) {
+      await visibleJob(parts, caller, params.id)
       return jobEvents(parts, params.id, signal)
     },
   }),
@@ -103,6 +107,14 @@ async function* jobEvents(parts: HttpParts, id: string, signal: AbortSignal) {
     if (job.state === 'succeeded' || job.state === 'dead') return
     await sleep(lookEveryMs, signal)
   }
+}
+
+/** A job is of the project that its certificate is of; what is about no certificate is of none. @throws AppError `not-found` */
+async function visibleJob(parts: HttpParts, caller: Caller, id: string): Promise<Job> {
+  const job = await requireJob(parts, id)
+  const certificate = caller.projectId && (await parts.store.get<Certificate>('certificates', job.subject))
+  requireVisible(caller, certificate ? certificate.project_id : '', `job "${id}"`)
+  return job
 }
 
 async function requireJob(parts: HttpParts, id: string): Promise<Job> {

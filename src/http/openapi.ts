@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { AppError } from '../core/app-error.ts'
+import { exampleOf } from './openapi-examples.ts'
 import { isCreation, type Route, route, successStatus } from './route.ts'
 
 type Json = Record<string, unknown>
@@ -64,11 +65,19 @@ const problemSchema: Json = {
   },
 }
 
+const problemExample: Json = {
+  type: 'about:blank',
+  title: 'there is no certificate "nobody"',
+  status: 404,
+  code: 'not-found',
+  hint: '"certautopilot cert list" shows them',
+}
+
 function operation(entry: Route): Json {
   const parameters = [...parametersOf(entry.params, 'path'), ...parametersOf(entry.query, 'query'), ...headersOf(entry)]
   const problem = {
     description: 'what went wrong',
-    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' }, example: problemExample } },
   }
   return {
     operationId: `${entry.method.toLowerCase()}${entry.path.replaceAll(/[^A-Za-z]+(\w?)/g, (_match, letter: string) => letter.toUpperCase())}`,
@@ -78,7 +87,7 @@ function operation(entry: Route): Json {
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(entry.body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: jsonSchema(entry.body, 'input') } } } }),
+      : { requestBody: { required: true, content: { 'application/json': withExample(entry.body, 'input') } } }),
     responses: { ...success(entry), default: problem },
   }
 }
@@ -99,12 +108,25 @@ function headersOf(entry: Route): Json[] {
 
 function success(entry: Route): Json {
   if (entry.reply === 'empty') return { 204: { description: 'done' } }
-  if (entry.reply === 'events') return { 200: { description: 'events', content: { 'text/event-stream': {} } } }
-  if (entry.reply === 'download') return { 200: { description: 'a file', content: { 'application/octet-stream': {} } } }
-  const content = { 'application/json': { schema: jsonSchema(entry.reply, 'output') } }
+  if (entry.reply === 'events')
+    return {
+      200: { description: 'events', content: { 'text/event-stream': { schema: { type: 'string' }, example: eventExample } } },
+    }
+  if (entry.reply === 'download')
+    return {
+      200: { description: 'a file', content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
+    }
+  const content = { 'application/json': withExample(entry.reply, 'output') }
   if (entry.method === 'GET')
     return { 200: { description: 'done', headers: tagHeader, content }, 304: { description: 'it is as "If-None-Match" says' } }
   return { [successStatus(entry)]: { description: 'done', content } }
+}
+
+const eventExample = 'data: {"_id":"06h0sv1pxc0017cztg3f1sstqg","state":"running"}\n\n'
+
+function withExample(schema: z.ZodType, io: 'input' | 'output'): Json {
+  const described = jsonSchema(schema, io)
+  return { schema: described, example: exampleOf(described) }
 }
 
 function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query'): Json[] {
@@ -118,6 +140,7 @@ function parametersOf(schema: z.ZodType | undefined, place: 'path' | 'query'): J
     in: place,
     required: place === 'path' || required.includes(name),
     schema: property,
+    ...(place === 'path' ? { example: exampleOf(property, name) } : {}),
   }))
 }
 

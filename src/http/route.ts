@@ -38,6 +38,8 @@ export interface Route {
   tag: string
   /** The least role; `public` needs no login. */
   role: Role | 'public'
+  /** A caller who has only one project may use it, and the handler shows nothing of others. */
+  isForProjects?: boolean | undefined
   params: z.ZodType | undefined
   query: z.ZodType | undefined
   body: z.ZodType | undefined
@@ -52,6 +54,7 @@ interface RouteInput<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodTy
   summary: string
   tag: string
   role: Route['role']
+  isForProjects?: boolean
   params?: P
   query?: Q
   body?: B

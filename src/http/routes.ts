@@ -3,7 +3,8 @@ import { acmeRoutes } from './acme.ts'
 import { auditRoutes } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { backupRoutes } from './backups.ts'
-import { certificateRoutes } from './certificates.ts'
+import { certificateRoutes } from './certificate.ts'
+import { certificatesRoutes } from './certificates.ts'
 import { clusterRoutes } from './cluster.ts'
 import { deployRoutes } from './deploy.ts'
 import { dnsCredentialRoutes } from './dns-credentials.ts'
@@ -26,6 +27,7 @@ const resourceRoutes: Route[] = [
   ...authorityRoutes,
   ...acmeRoutes,
   ...dnsCredentialRoutes,
+  ...certificatesRoutes,
   ...certificateRoutes,
   ...deployRoutes,
   ...notifyRoutes,

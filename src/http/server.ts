@@ -76,6 +76,7 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
     handler: async (request, reply) => {
       const caller = await authenticate(parts, request, route)
       if (route.role !== 'public') requireRole(caller, route.role)
+      refuseOutsideProject(caller, route)
       const context = {
         parts,
         caller,
@@ -119,6 +120,12 @@ async function authenticate(parts: HttpParts, request: FastifyRequest, route: Ro
   const { caller, session } = await authenticateSession(parts.access, cookies.cap_access ?? '')
   if (route.method !== 'GET') requireCsrf(session, request.headers['x-csrf-token'] as string | undefined)
   return caller
+}
+
+/** @throws AppError `forbidden` */
+function refuseOutsideProject(caller: Caller, route: Route): void {
+  if (caller.projectId === undefined || route.isForProjects || route.role === 'public') return
+  throw new AppError('forbidden', `"${caller.actor.name}" may use one project only, and ${route.method} ${route.path} is about all`)
 }
 
 /** @throws AppError `usage` naming every field that is wrong */

@@ -14,8 +14,8 @@ export interface Range {
   lte?: FieldValue
 }
 
-/** A value to equal, a range, a list of values of which one equals, or a text that a text field contains. */
-export type Condition = FieldValue | Range | { in: readonly FieldValue[] } | { contains: string }
+/** A value to equal, a range, a list of values of which one equals, or texts that a text field contains, all of them. */
+export type Condition = FieldValue | Range | { in: readonly FieldValue[] } | { contains: readonly string[] }
 
 /** All conditions hold. Every field is part of a declared index. */
 export type Where = Readonly<Record<string, Condition>>

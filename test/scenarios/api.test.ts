@@ -24,6 +24,7 @@ interface Operation {
   role: 'public' | 'viewer' | 'operator' | 'admin' | 'owner'
   parameters: { name: string; in: string; schema: Schema }[]
   body: Schema | undefined
+  example: unknown
   responses: Record<string, unknown>
 }
 
@@ -51,13 +52,14 @@ function operationsOf(document: Json): Operation[] {
   const paths = document.paths as Record<string, Record<string, Json>>
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => {
-      const body = operation.requestBody as { content: Record<string, { schema: Schema }> } | undefined
+      const body = operation.requestBody as { content: Record<string, { schema: Schema; example: unknown }> } | undefined
       return {
         method: method.toUpperCase(),
         path,
         role: (String(operation.description ?? '').match(/Needs the role (\w+)/)?.[1] ?? 'public') as Operation['role'],
         parameters: (operation.parameters ?? []) as Operation['parameters'],
         body: body?.content['application/json']?.schema,
+        example: body?.content['application/json']?.example,
         responses: operation.responses as Record<string, unknown>,
       }
     }),
@@ -223,4 +225,63 @@ test('JWT algorithm confusion, mass assignment, open redirect, and a throttled l
     })
   assert.equal(last?.status, 429)
   assert.ok(Number(last?.headers.get('retry-after')) > 60)
+})
+
+test('a key of one project sees nothing of another, whatever it asks', async () => {
+  const admin = { authorization: `Bearer ${keys.admin}`, 'content-type': 'application/json' }
+  const post = async (path: string, body: unknown, headers = admin) =>
+    fetch(`${url}/api/v1${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+  for (const name of ['shop', 'bank']) assert.equal((await post('/projects', { name })).status, 201)
+  const made = async (project: string) =>
+    (await (await post('/certificates', { project, names: [`www.${project}.test`] })).json()) as { _id: string; project_id: string }
+  const [shop, bank] = [await made('shop'), await made('bank')]
+  const { key } = (await (await post('/api-keys', { name: 'shop', role: 'admin', project: 'shop' })).json()) as { key: string }
+  const scoped = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+  const get = (path: string) => fetch(`${url}/api/v1${path}`, { headers: scoped })
+
+  const { items } = (await (await get('/certificates?search=test')).json()) as { items: { _id: string }[] }
+  assert.deepEqual(
+    items.map(({ _id }) => _id),
+    [shop._id],
+  )
+  assert.equal(((await (await get('/certificates/count')).json()) as { count: number }).count, 1)
+  assert.equal((await get(`/certificates?project=${bank.project_id}`)).status, 404)
+  assert.equal((await get(`/certificates/${shop._id}`)).status, 200)
+  const renewal = (await (await post(`/certificates/${bank._id}/renew`, {})).json()) as { _id: string }
+  assert.equal((await get(`/jobs/${renewal._id}`)).status, 404)
+
+  for (const operation of operations) {
+    const isOpen = operation.role === 'public'
+    const path = operation.path.replace(/\{\w+\}/g, bank._id)
+    const body = operation.body === undefined ? {} : { body: JSON.stringify(operation.example ?? {}) }
+    const headers = operation.body === undefined ? { authorization: scoped.authorization } : scoped
+    const answer = await fetch(`${url}${path}`, { method: operation.method, headers, ...body })
+    const text = await answer.text()
+    const told = `${operation.method} ${path}: ${answer.status} ${text.slice(0, 200)}`
+    if (!isOpen) assert.ok(!text.includes('www.bank.test'), told)
+    if (!isOpen && operation.path.includes('{id}')) assert.ok([400, 403, 404].includes(answer.status), told)
+  }
+})
+
+test('tags are found, kept by a renewal, and a valid certificate is not forgotten before it is revoked', async () => {
+  const id = String(((await host.ok('cert', 'issue', 'tagged.test', '--json')).json as { _id: string })._id)
+  await host.ok('cert', 'tag', id, '--add', 'prod,edge')
+  await host.ok('cert', 'tag', id, '--remove', 'edge')
+  await host.ok('cert', 'renew', id)
+  const found = async (...words: string[]) =>
+    ((await host.ok('cert', 'list', ...words, '--json')).json.items as { _id: string }[]).map(({ _id }) => _id)
+  assert.deepEqual(await found('--tag', 'prod'), [id])
+  assert.deepEqual(await found('--tag', 'edge'), [])
+  assert.deepEqual(await found('--search', 'tagged #prod'), [id])
+  assert.deepEqual(await found('--search', 'tagged nothing'), [])
+  assert.equal((await host.cli('cert', 'tag', id, '--add', 'Not a tag')).exitCode, 2)
+
+  const refused = await host.cli('cert', 'remove', id)
+  assert.equal(refused.exitCode, 1)
+  assert.match(refused.stderr, /revoke it first/)
+  await host.ok('cert', 'revoke', id)
+  await host.ok('cert', 'remove', id)
+  assert.equal((await host.cli('cert', 'show', id)).exitCode, 10)
+  const keysLeft = await host.withStore((store) => store.count('certificate_private_keys', { certificate_id: id }))
+  assert.equal(keysLeft, 0)
 })

@@ -44,7 +44,8 @@ function conditionSql(column: string, condition: Condition): Sql {
   if (condition === null) return { text: `${column} IS NULL`, parameters: [] }
   if (typeof condition !== 'object' || condition instanceof Date)
     return { text: `${column} = ?`, parameters: [sqlParameter(condition)] }
-  if ('contains' in condition) return { text: `instr(${column}, ?) > 0`, parameters: [condition.contains] }
+  if ('contains' in condition)
+    return { text: condition.contains.map(() => `instr(${column}, ?) > 0`).join(' AND '), parameters: [...condition.contains] }
   if ('in' in condition) {
     return { text: `${column} IN (${condition.in.map(() => '?').join(', ')})`, parameters: condition.in.map(sqlParameter) }
   }

@@ -3,7 +3,12 @@ import { decodeCursor } from '../cursor.ts'
 import type { Condition, Query, Where } from '../store.ts'
 
 export function filterOf(where: Where = {}): Document {
-  return Object.fromEntries(Object.entries(where).map(([field, condition]) => [field, filterValue(condition)]))
+  const filter: Document = {}
+  for (const [field, condition] of Object.entries(where)) {
+    if (isText(condition)) filter.$and = [...(filter.$and ?? []), ...condition.contains.map((text) => ({ [field]: regex(text) }))]
+    else filter[field] = filterValue(condition)
+  }
+  return filter
 }
 
 export function pageFilter(query: Query): Document {
@@ -30,9 +35,16 @@ export function sortOf(query: Query): Record<string, 1 | -1> {
   return field === '_id' ? { _id: order } : { [field]: order, _id: order }
 }
 
-function filterValue(condition: Condition): unknown {
+function isText(condition: Condition): condition is { contains: readonly string[] } {
+  return typeof condition === 'object' && condition !== null && 'contains' in condition
+}
+
+function regex(text: string): Document {
+  return { $regex: text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&') }
+}
+
+function filterValue(condition: Exclude<Condition, { contains: readonly string[] }>): unknown {
   if (condition === null || typeof condition !== 'object' || condition instanceof Date) return condition
-  if ('contains' in condition) return { $regex: condition.contains.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&') }
   if ('in' in condition) return { $in: [...condition.in] }
   return Object.fromEntries(Object.entries(condition).map(([bound, value]) => [`$${bound}`, value]))
 }
