@@ -14,6 +14,8 @@ export type VerifyLevel = 'quick' | 'full'
 export interface BundleState {
   verified_at?: string
   verified_level?: VerifyLevel
+  /** How long it took to take it, ms. */
+  duration_ms?: number
   /** When it last failed a verification, and why; gone after a success. */
   failed_at?: string | undefined
   failure?: string | undefined

@@ -68,8 +68,10 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const sidecar: Sidecar = { ...manifest, artefact, artefact_signature: signValue(artefact, signingKey).signature }
   signal.throwIfAborted()
   await draft.publish(name, sidecar)
-  await parts.catalogue.addState(name, { verified_at: manifest.manifest.created_at, verified_level: 'full' })
-  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs: performance.now() - started }
+  const durationMs = performance.now() - started
+  const state = { verified_at: manifest.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
+  await parts.catalogue.addState(name, state)
+  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs }
 }
 
 async function captureMembers(parts: BackupParts): Promise<Member[]> {

@@ -18,6 +18,7 @@ export const backupRoutes: Route[] = [
         z.object({
           name: z.string(),
           bytes: z.number(),
+          duration_ms: z.number().nullable(),
           is_damaged: z.boolean(),
           created_at: z.string().nullable(),
           suspect: z.string(),
@@ -36,6 +37,7 @@ export const backupRoutes: Route[] = [
         items: entries.map(({ name, bytes, isDamaged, sidecar, state }) => ({
           name,
           bytes,
+          duration_ms: state.duration_ms ?? null,
           is_damaged: isDamaged,
           created_at: sidecar?.manifest.created_at ?? null,
           suspect: sidecar?.manifest.suspect ?? '',
@@ -46,6 +48,54 @@ export const backupRoutes: Route[] = [
           failure: state.failure ?? '',
           counts: sidecar === undefined ? {} : countsOf(sidecar.manifest),
         })),
+      }
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/backups/{name}',
+    summary: 'what a bundle holds, by its manifest',
+    tag: 'backups',
+    role: 'viewer',
+    params: z.strictObject({ name: z.string().min(1).max(200) }),
+    reply: z.object({
+      name: z.string(),
+      bytes: z.number(),
+      installation_id: z.string(),
+      epoch: z.number(),
+      app_version: z.string(),
+      schema_version: z.number(),
+      taken_at: z.string(),
+      signer: z.string(),
+      recipients: z.array(z.string()),
+      engine: z.string(),
+      database: z.string(),
+      audit_seq: z.number(),
+      members: z.array(z.object({ name: z.string(), bytes: z.number() })),
+      collections: z.array(z.object({ name: z.string(), count: z.number(), bytes: z.number() })),
+      kek_versions: z.array(z.object({ version: z.number(), fingerprint: z.string(), envelopes: z.number(), opened: z.number() })),
+    }),
+    async handle({ parts, params }) {
+      const entry = (await parts.backups()).find(({ name }) => name === params.name)
+      if (entry?.sidecar === undefined)
+        throw new AppError('not-found', `there is no bundle "${params.name}" with a manifest beside it`)
+      const { manifest, signer, artefact } = entry.sidecar
+      return {
+        name: entry.name,
+        bytes: entry.bytes,
+        installation_id: manifest.installation_id,
+        epoch: manifest.epoch,
+        app_version: manifest.app_version,
+        schema_version: manifest.schema_version,
+        taken_at: manifest.point_in_time.taken_at,
+        signer,
+        recipients: artefact.recipients,
+        engine: manifest.store.engine,
+        database: manifest.store.database,
+        audit_seq: manifest.audit.seq,
+        members: manifest.members,
+        collections: manifest.collections,
+        kek_versions: manifest.kek.versions,
       }
     },
   }),

@@ -35,17 +35,19 @@ export const overviewRoutes: Route[] = [
       }),
       jobs: z.object({ queued: z.number(), running: z.number(), dead: z.number() }),
       recoverability: recoverabilityReply,
+      setup: z.object({ issuers: z.number(), channels: z.number(), is_kit_here: z.boolean() }),
       safe_mode: z.object({ reason: z.string(), since: z.string() }).nullable(),
     }),
     async handle({ parts }) {
-      const [certificates, jobs, recoverability, epoch] = await Promise.all([
+      const [certificates, jobs, recoverability, setup, epoch] = await Promise.all([
         certificateCounts(parts),
         jobCounts(parts),
         recoverabilityOf(parts),
+        setupOf(parts),
         parts.store.get<Epoch>('epochs', 'state'),
       ])
       const safe_mode = epoch?.safe_mode ? { reason: epoch.safe_mode_reason, since: epoch.started_at.toISOString() } : null
-      return { certificates, jobs, recoverability, safe_mode }
+      return { certificates, jobs, recoverability, setup, safe_mode }
     },
   }),
 ]
@@ -62,6 +64,18 @@ async function certificateCounts({ store, clock }: HttpParts) {
     count('requested'),
   ])
   return { total, active, expiring, expired, failing, requested }
+}
+
+/** What a new installation may still lack. */
+async function setupOf(parts: HttpParts) {
+  const [cas, accounts, channels] = await Promise.all(
+    ['certificate_authorities', 'acme_accounts', 'notification_channels'].map((name) => parts.store.count(name)),
+  )
+  const is_kit_here = await parts.recoveryKit().then(
+    () => true,
+    () => false,
+  )
+  return { issuers: (cas ?? 0) + (accounts ?? 0), channels: channels ?? 0, is_kit_here }
 }
 
 async function jobCounts({ store }: HttpParts) {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { authenticateSession, logIn, logOut, refreshSession } from '../access/sessions.ts'
 import { completeSetup, isSetUp, requireSetupToken } from '../access/setup.ts'
+import { audited } from '../audit/audit.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 import { type Route, route } from './route.ts'
@@ -50,6 +51,19 @@ export const sessionRoutes: Route[] = [
       if (await isSetUp(parts.store)) throw new AppError('conflict', 'setup is completed: the kit is a file on the host')
       requireSetupToken(body.token, await parts.setupToken())
       return parts.recoveryKit()
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/recovery-kit',
+    summary: 'the recovery kit, as long as it is on this host; audited',
+    tag: 'setup',
+    role: 'owner',
+    reply: z.object({ kit: z.string(), path: z.string() }),
+    async handle({ parts, caller }) {
+      const kit = await parts.recoveryKit()
+      await parts.store.commit([audited(caller.actor, 'recovery-kit.shown', 'host', {})])
+      return kit
     },
   }),
   route({

@@ -10,7 +10,11 @@ import { Failure, Waiting } from './parts/states.tsx'
 import type { User } from './types.ts'
 
 const SetupPage = lazy(() => import('./pages/setup.tsx').then((page) => ({ default: page.SetupPage })))
-const CertificatesPage = lazy(() => import('./pages/certificates.tsx').then((page) => ({ default: page.CertificatesPage })))
+/** The page that is opened most often after the overview is fetched beside the first request, not after it. */
+const certificates = location.pathname === '/certificates' ? import('./pages/certificates.tsx') : undefined
+const CertificatesPage = lazy(async () => ({
+  default: (await (certificates ?? import('./pages/certificates.tsx'))).CertificatesPage,
+}))
 const CertificatePage = lazy(() => import('./pages/certificate.tsx').then((page) => ({ default: page.CertificatePage })))
 const IssuePage = lazy(() => import('./pages/issue.tsx').then((page) => ({ default: page.IssuePage })))
 const JobsPage = lazy(() => import('./pages/jobs.tsx').then((page) => ({ default: page.JobsPage })))
@@ -19,12 +23,13 @@ const BackupsPage = lazy(() => import('./pages/backups.tsx').then((page) => ({ d
 const IssuersPage = lazy(() => import('./pages/issuers.tsx').then((page) => ({ default: page.IssuersPage })))
 const DeployPage = lazy(() => import('./pages/deploy.tsx').then((page) => ({ default: page.DeployPage })))
 const NotifyPage = lazy(() => import('./pages/notify.tsx').then((page) => ({ default: page.NotifyPage })))
+const RecoveryKitPage = lazy(() => import('./pages/recovery-kit.tsx').then((page) => ({ default: page.RecoveryKitPage })))
 const AuditPage = lazy(() => import('./pages/audit.tsx').then((page) => ({ default: page.AuditPage })))
 const SettingsPage = lazy(() => import('./pages/settings.tsx').then((page) => ({ default: page.SettingsPage })))
 
 export function App() {
-  const setup = useQuery({ queryKey: ['setup'], queryFn: () => get<{ is_set_up: boolean }>('/setup') })
-  const me = useQuery({ queryKey: ['me'], queryFn: currentUser, enabled: setup.data?.is_set_up === true })
+  const me = useQuery({ queryKey: ['me'], queryFn: currentUser })
+  const setup = useQuery({ queryKey: ['setup'], queryFn: () => get<{ is_set_up: boolean }>('/setup'), enabled: me.data === null })
   if (setup.isError) return <Failure error={setup.error} retry={setup.refetch} />
   if (setup.data?.is_set_up === false)
     return (
@@ -34,7 +39,7 @@ export function App() {
     )
   if (me.isError) return <Failure error={me.error} retry={me.refetch} />
   if (me.data === undefined) return null
-  if (me.data === null) return <LoginPage />
+  if (me.data === null) return setup.data ? <LoginPage /> : null
   return (
     <Frame user={me.data}>
       <Suspense fallback={<Waiting rows={6} />}>
@@ -49,6 +54,7 @@ export function App() {
           <Route path="/issuers" component={IssuersPage} />
           <Route path="/deploy" component={DeployPage} />
           <Route path="/notify" component={NotifyPage} />
+          <Route path="/recovery-kit" component={RecoveryKitPage} />
           <Route path="/audit" component={AuditPage} />
           <Route path="/settings" component={SettingsPage} />
           <Route component={NotFoundPage} />

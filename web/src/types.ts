@@ -41,6 +41,7 @@ export interface Overview {
   certificates: { total: number; active: number; expiring: number; expired: number; failing: number; requested: number }
   jobs: { queued: number; running: number; dead: number }
   recoverability: Recoverability
+  setup: { issuers: number; channels: number; is_kit_here: boolean }
   safe_mode: { reason: string; since: string } | null
 }
 
@@ -58,6 +59,7 @@ export interface Recoverability {
 export interface Backup {
   name: string
   bytes: number
+  duration_ms: number | null
   is_damaged: boolean
   created_at: string | null
   suspect: string
@@ -67,6 +69,21 @@ export interface Backup {
   recovery_proven_at: string | null
   failure: string
   counts: Record<string, number>
+}
+
+export interface BundleContents {
+  name: string
+  installation_id: string
+  epoch: number
+  app_version: string
+  taken_at: string
+  signer: string
+  recipients: string[]
+  engine: string
+  database: string
+  members: { name: string; bytes: number }[]
+  collections: { name: string; count: number; bytes: number }[]
+  kek_versions: { version: number; fingerprint: string; envelopes: number; opened: number }[]
 }
 
 export interface Drill {

@@ -1,7 +1,9 @@
-import { Button, Code, Group, Stack, Text, Title, Tooltip } from '@mantine/core'
+import { Button, Code, Group, SimpleGrid, Stack, Text, Title, Tooltip } from '@mantine/core'
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, get } from '../api.ts'
+import { type Bar, Bars } from '../parts/bars.tsx'
+import { Contents } from '../parts/bundle-contents.tsx'
 import { JobSteps, useJob } from '../parts/job-steps.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
@@ -9,7 +11,7 @@ import { RecoverabilityBand } from '../parts/recoverability.tsx'
 import { Empty, Failure, State, type StateKind, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
 import type { Backup, Drill, Job, Overview } from '../types.ts'
-import { bytes, plural, seconds } from '../words.ts'
+import { bytes, clock, plural, seconds } from '../words.ts'
 
 const calendarDays = 84
 
@@ -59,6 +61,10 @@ export function BackupsPage() {
             The last twelve weeks
           </Title>
           <Calendar backups={items} />
+          <SimpleGrid cols={{ base: 1, sm: 2 }} mt="md">
+            <Bars title="Size" bars={barsOf(items, ({ bytes: size }) => size, bytes)} />
+            <Bars title="Duration" bars={barsOf(items, ({ duration_ms }) => duration_ms ?? 0, seconds)} />
+          </SimpleGrid>
         </Card>
         <Title order={2} size="h5">
           Bundles on this host
@@ -117,8 +123,24 @@ function stateOf(backup: Backup): { kind: StateKind; word: string } {
   return backup.verified_at === null ? { kind: 'soon', word: 'unverified' } : { kind: 'ok', word: 'verified' }
 }
 
+const barsShown = 30
+
+/** The newest bundles that have a value, oldest first. */
+function barsOf(backups: Backup[], value: (backup: Backup) => number, word: (value: number) => string): Bar[] {
+  return backups
+    .filter((backup) => !backup.is_damaged && backup.created_at !== null && value(backup) > 0)
+    .slice(0, barsShown)
+    .reverse()
+    .map((backup) => ({
+      key: backup.name,
+      value: value(backup),
+      label: `${clock(backup.created_at as string)}: ${word(value(backup))}`,
+    }))
+}
+
 function Bundle({ backup, isBusy, verify }: { backup: Backup; isBusy: boolean; verify: () => void }) {
   const { kind, word } = stateOf(backup)
+  const [isOpen, setOpen] = useState(false)
   return (
     <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
       <Stack gap={2} miw={0}>
@@ -141,7 +163,13 @@ function Bundle({ backup, isBusy, verify }: { backup: Backup; isBusy: boolean; v
         <Button size="xs" variant="default" disabled={isBusy || backup.is_damaged} onClick={verify}>
           Verify
         </Button>
+        {backup.created_at !== null && (
+          <Button size="xs" variant="default" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+            Contents
+          </Button>
+        )}
       </Group>
+      {isOpen && <Contents name={backup.name} />}
     </Group>
   )
 }

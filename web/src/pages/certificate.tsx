@@ -1,8 +1,24 @@
-import { Anchor, Button, Code, Group, Menu, Modal, Select, SimpleGrid, Stack, Table, Tabs, Text, TextInput } from '@mantine/core'
+import {
+  Anchor,
+  Button,
+  Code,
+  Group,
+  Menu,
+  Modal,
+  Select,
+  SimpleGrid,
+  Stack,
+  Table,
+  Tabs,
+  TagsInput,
+  Text,
+  TextInput,
+} from '@mantine/core'
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import { Link } from 'wouter'
+import { Link, useLocation } from 'wouter'
 import { api, get } from '../api.ts'
+import { useChange } from '../change.ts'
 import { certificateState } from '../parts/certificate-state.tsx'
 import { ChainPicture } from '../parts/chain-picture.tsx'
 import { Deployments } from '../parts/deployments.tsx'
@@ -23,6 +39,7 @@ export function CertificatePage({ id }: { id: string }) {
     onSuccess: (job) => follow(job._id),
   })
   const [isRevoking, setRevoking] = useState(false)
+  const [isRemoving, setRemoving] = useState(false)
   const shown = certificate.data
   if (certificate.isError) return <Failure error={certificate.error} retry={certificate.refetch} />
   if (shown === undefined) return <Waiting rows={8} />
@@ -44,6 +61,11 @@ export function CertificatePage({ id }: { id: string }) {
             {isOurs && shown.state !== 'revoked' && shown.state !== 'requested' && (
               <Button variant="default" onClick={() => setRevoking(true)}>
                 Revoke…
+              </Button>
+            )}
+            {(!isOurs || !shown.has_key || shown.state === 'revoked' || shown.state === 'expired') && (
+              <Button variant="default" onClick={() => setRemoving(true)}>
+                Forget…
               </Button>
             )}
           </Group>
@@ -74,6 +96,7 @@ export function CertificatePage({ id }: { id: string }) {
                 ['Expires', shown.state === 'requested' ? 'not issued yet' : <When key="expires" at={shown.not_after} absolute />],
                 ['Renewal', shown.auto_renew ? renewalText(shown) : 'not automatic'],
                 ['Kind', shown.kind],
+                ['Tags', <Tags key="tags" certificate={shown} />],
               ]}
             />
             <Facts
@@ -115,6 +138,7 @@ export function CertificatePage({ id }: { id: string }) {
           </Tabs.Panel>
         </Tabs>
       </Stack>
+      <Forget certificate={shown} isOpen={isRemoving} close={() => setRemoving(false)} />
       <Revoke certificate={shown} isOpen={isRevoking} close={() => setRevoking(false)} />
     </>
   )
@@ -154,11 +178,34 @@ function History({ jobs, certificate }: { jobs: Job[]; certificate: Certificate 
           <When at={job.created_at} />
         </Group>
       ))}
+      {jobs.length > 0 && (
+        <Anchor component={Link} href={`/jobs?subject=${certificate._id}`} size="sm">
+          All its jobs
+        </Anchor>
+      )}
       <Group gap="sm">
         <State kind="unknown">added</State>
         <When at={certificate.created_at} />
       </Group>
     </Stack>
+  )
+}
+
+function Tags({ certificate }: { certificate: Certificate }) {
+  const tag = useChange((tags: string[]) => {
+    const add = tags.filter((word) => !certificate.tags.includes(word))
+    const remove = certificate.tags.filter((word) => !tags.includes(word))
+    return api('POST', `/certificates/${certificate._id}/tag`, { add, remove })
+  })
+  return (
+    <TagsInput
+      size="xs"
+      aria-label="tags"
+      placeholder={certificate.tags.length === 0 ? 'a word, then Enter' : ''}
+      value={tag.isPending ? tag.variables : certificate.tags}
+      onChange={(tags) => tag.mutate(tags)}
+      error={tag.error?.message}
+    />
   )
 }
 
@@ -221,6 +268,37 @@ function Revoke({ certificate, isOpen, close }: { certificate: Certificate; isOp
         {revoke.isError && <Failure error={revoke.error} />}
         <Button color="red" disabled={name !== certificate.name} loading={revoke.isPending} onClick={() => revoke.mutate()}>
           Revoke
+        </Button>
+      </Stack>
+    </Modal>
+  )
+}
+
+function Forget({ certificate, isOpen, close }: { certificate: Certificate; isOpen: boolean; close: () => void }) {
+  const [name, setName] = useState('')
+  const [, go] = useLocation()
+  const forget = useChange(
+    () => api('DELETE', `/certificates/${certificate._id}`),
+    () => go('/certificates'),
+  )
+  return (
+    <Modal
+      opened={isOpen}
+      onClose={close}
+      title={`Forget ${certificate.name}`}
+      closeButtonProps={{ 'aria-label': 'close' }}
+      attributes={{ header: { role: 'presentation' } }}
+    >
+      <Stack>
+        <Text size="sm">The certificate and its keys leave the inventory. Backups from before still hold them.</Text>
+        <TextInput
+          label={`Type ${certificate.name} to confirm`}
+          value={name}
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
+        {forget.isError && <Failure error={forget.error} />}
+        <Button color="red" disabled={name !== certificate.name} loading={forget.isPending} onClick={() => forget.mutate()}>
+          Forget
         </Button>
       </Stack>
     </Modal>

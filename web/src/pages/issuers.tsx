@@ -1,7 +1,9 @@
-import { Button, Checkbox, Group, PasswordInput, Select, Stack, Text, Textarea, TextInput, Title } from '@mantine/core'
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { Button, Group, PasswordInput, Select, Stack, Text, TextInput, Title } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useState } from 'react'
 import { api, get } from '../api.ts'
+import { useChange } from '../change.ts'
+import { AccountFields, useNewAccount } from '../parts/account-form.tsx'
 import { Dialog, type DialogProps } from '../parts/dialog.tsx'
 import { PageHead } from '../parts/page.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
@@ -117,18 +119,6 @@ function Line({ name, detail, children }: { name: ReactNode; detail: ReactNode; 
   )
 }
 
-/** A change whose result the lists show. */
-function useChange<T>(change: () => Promise<T>, done: () => void = () => {}) {
-  const queries = useQueryClient()
-  return useMutation({
-    mutationFn: change,
-    onSuccess: async () => {
-      await queries.invalidateQueries()
-      done()
-    },
-  })
-}
-
 function Account({ account }: { account: AcmeAccount }) {
   const roll = useChange(() => api('POST', `/acme-accounts/${account._id}/key-change`))
   const remove = useChange(() => api('DELETE', `/acme-accounts/${account._id}`))
@@ -242,41 +232,8 @@ function NewCa({ isOpen, close }: DialogProps) {
   )
 }
 
-const cas = [
-  { value: 'letsencrypt-staging', label: "Let's Encrypt, staging" },
-  { value: 'letsencrypt', label: "Let's Encrypt" },
-  { value: 'google', label: 'Google Trust Services' },
-  { value: 'google-staging', label: 'Google Trust Services, staging' },
-  { value: 'zerossl', label: 'ZeroSSL' },
-  { value: '', label: 'Another: by URL' },
-]
-
 function NewAccount({ isOpen, close, project }: DialogProps & { project: string }) {
-  const [form, setForm] = useState({
-    name: '',
-    ca: 'letsencrypt-staging',
-    url: '',
-    anchors: '',
-    email: '',
-    keyId: '',
-    hmac: '',
-    agrees: false,
-  })
-  const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
-  const create = useChange(
-    () =>
-      api('POST', '/acme-accounts', {
-        project,
-        name: form.name,
-        ca: form.ca || form.url,
-        email: form.email,
-        agrees_to_terms: form.agrees,
-        ...(form.anchors === '' ? {} : { trust_anchors_pem: form.anchors }),
-        ...(form.keyId === '' ? {} : { eab: { key_id: form.keyId, hmac_key: form.hmac } }),
-      }),
-    close,
-  )
-  const wantsEab = form.ca !== 'letsencrypt' && form.ca !== 'letsencrypt-staging'
+  const { create, ...fields } = useNewAccount(project, close)
   return (
     <Dialog
       title="New ACME account"
@@ -287,58 +244,7 @@ function NewAccount({ isOpen, close, project }: DialogProps & { project: string 
       isBusy={create.isPending}
       word="Make the account"
     >
-      <TextInput
-        label="Name"
-        required
-        value={form.name}
-        onChange={(event) => set({ name: event.currentTarget.value })}
-        data-autofocus
-      />
-      <Select label="CA" data={cas} value={form.ca} allowDeselect={false} onChange={(value) => set({ ca: value ?? '' })} />
-      {form.ca === '' && (
-        <>
-          <TextInput
-            label="Directory URL"
-            required
-            value={form.url}
-            onChange={(event) => set({ url: event.currentTarget.value })}
-          />
-          <Textarea
-            label="CAs that are trusted when it is asked (PEM)"
-            description="the public ones if empty"
-            rows={3}
-            value={form.anchors}
-            onChange={(event) => set({ anchors: event.currentTarget.value })}
-          />
-        </>
-      )}
-      <TextInput
-        label="E-mail"
-        description="where the CA may write to"
-        type="email"
-        value={form.email}
-        onChange={(event) => set({ email: event.currentTarget.value })}
-      />
-      {wantsEab && (
-        <>
-          <TextInput
-            label="External account: key id"
-            description="if the CA wants one"
-            value={form.keyId}
-            onChange={(event) => set({ keyId: event.currentTarget.value })}
-          />
-          <PasswordInput
-            label="External account: HMAC key"
-            value={form.hmac}
-            onChange={(event) => set({ hmac: event.currentTarget.value })}
-          />
-        </>
-      )}
-      <Checkbox
-        label="I have read the terms of the CA and agree"
-        checked={form.agrees}
-        onChange={(event) => set({ agrees: event.currentTarget.checked })}
-      />
+      <AccountFields {...fields} />
     </Dialog>
   )
 }

@@ -1,4 +1,4 @@
-import { Group, Select, Text } from '@mantine/core'
+import { Button, Group, Select, Text } from '@mantine/core'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { Link, useSearchParams } from 'wouter'
 import { get } from '../api.ts'
@@ -12,11 +12,12 @@ import type { Job, Page } from '../types.ts'
 export function JobsPage() {
   const [parameters, setParameters] = useSearchParams()
   const state = parameters.get('state')
+  const subject = parameters.get('subject')
   const list = useInfiniteQuery({
-    queryKey: ['jobs', 'list', state],
+    queryKey: ['jobs', 'list', state, subject],
     queryFn: ({ pageParam }) =>
       get<Page<Job>>(
-        `/jobs?limit=100${state ? `&state=${state}` : ''}${pageParam ? `&cursor=${encodeURIComponent(pageParam)}` : ''}`,
+        `/jobs?limit=100${state ? `&state=${state}` : ''}${subject ? `&subject=${encodeURIComponent(subject)}` : ''}${pageParam ? `&cursor=${encodeURIComponent(pageParam)}` : ''}`,
       ),
     initialPageParam: '',
     getNextPageParam: (page) => page.next_cursor ?? undefined,
@@ -39,8 +40,15 @@ export function JobsPage() {
             { value: 'dead', label: 'failed' },
           ]}
           value={state}
-          onChange={(value) => setParameters(value ? { state: value } : {}, { replace: true })}
+          onChange={(value) =>
+            setParameters({ ...(value ? { state: value } : {}), ...(subject ? { subject } : {}) }, { replace: true })
+          }
         />
+        {subject && (
+          <Button variant="default" size="sm" onClick={() => setParameters(state ? { state } : {}, { replace: true })}>
+            Of {subject} only: show all
+          </Button>
+        )}
       </Group>
       {list.isError && <Failure error={list.error} retry={list.refetch} />}
       {list.isPending && <Waiting rows={8} />}

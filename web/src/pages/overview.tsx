@@ -5,6 +5,7 @@ import { get } from '../api.ts'
 import { ExpiryStrip } from '../parts/expiry-strip.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
 import { RecoverabilityBand } from '../parts/recoverability.tsx'
+import { SetupList } from '../parts/setup-list.tsx'
 import { Empty, Failure, Waiting } from '../parts/states.tsx'
 import type { Overview } from '../types.ts'
 import { count, moment, plural } from '../words.ts'
@@ -21,7 +22,8 @@ export function OverviewPage() {
   )
 }
 
-function Shown({ certificates, jobs, recoverability }: Overview) {
+function Shown(overview: Overview) {
+  const { certificates, jobs, recoverability } = overview
   const needed = certificates.expired + certificates.failing
   return (
     <Stack gap="md">
@@ -33,6 +35,7 @@ function Shown({ certificates, jobs, recoverability }: Overview) {
           : `You could restore to ${moment(recoverability.restorable_to)}.`}
       </Title>
       <RecoverabilityBand data={recoverability} />
+      <SetupList {...overview} />
       {certificates.total === 0 && (
         <Card>
           <Empty

@@ -6,7 +6,7 @@ import { Notice } from '../parts/notice.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
-import type { ApiKey, Page, Status, User } from '../types.ts'
+import type { ApiKey, Page, Project, Status, User } from '../types.ts'
 
 export function SettingsPage() {
   const status = useQuery({ queryKey: ['status'], queryFn: () => get<Status>('/status') })
@@ -96,9 +96,12 @@ function Users() {
 function ApiKeys() {
   const keys = useQuery({ queryKey: ['api-keys'], queryFn: () => get<Page<ApiKey>>('/api-keys?limit=500') })
   const queries = useQueryClient()
-  const [form, setForm] = useState({ name: '', role: 'viewer' })
+  const projects = useQuery({ queryKey: ['projects'], queryFn: () => get<Page<Project>>('/projects?limit=500') })
+  const [form, setForm] = useState({ name: '', role: 'viewer', project: '' })
+  const body = { name: form.name, role: form.role, ...(form.project === '' ? {} : { project: form.project }) }
+  const nameOf = (id: string) => projects.data?.items.find(({ _id }) => _id === id)?.name ?? id
   const refresh = () => queries.invalidateQueries({ queryKey: ['api-keys'] })
-  const add = useMutation({ mutationFn: () => api<ApiKey & { key: string }>('POST', '/api-keys', form), onSuccess: refresh })
+  const add = useMutation({ mutationFn: () => api<ApiKey & { key: string }>('POST', '/api-keys', body), onSuccess: refresh })
   const revoke = useMutation({ mutationFn: (id: string) => api('DELETE', `/api-keys/${id}`), onSuccess: refresh })
   const problem = keys.error ?? add.error ?? revoke.error
   return (
@@ -119,7 +122,11 @@ function ApiKeys() {
       {keys.data?.items.map((key) => (
         <Group key={key._id} justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
           <Text>
-            {key.name} <Code>{key.prefix}…</Code> <span style={{ color: 'var(--state-unknown)' }}>{key.role}</span>
+            {key.name} <Code>{key.prefix}…</Code>{' '}
+            <span style={{ color: 'var(--state-unknown)' }}>
+              {key.role}
+              {key.project_id && ` of project ${nameOf(key.project_id)}`}
+            </span>
           </Text>
           {key.revoked_at === null ? (
             <Button size="xs" variant="default" onClick={() => revoke.mutate(key._id)}>
@@ -150,6 +157,17 @@ function ApiKeys() {
             value={form.role}
             allowDeselect={false}
             onChange={(role) => setForm({ ...form, role: role ?? 'viewer' })}
+          />
+          <Select
+            label="Sees"
+            w={170}
+            data={[
+              { value: '', label: 'every project' },
+              ...(projects.data?.items ?? []).map(({ _id, name }) => ({ value: _id, label: `only ${name}` })),
+            ]}
+            value={form.project}
+            allowDeselect={false}
+            onChange={(project) => setForm({ ...form, project: project ?? '' })}
           />
           <Button type="submit" variant="default" loading={add.isPending}>
             Make a key

@@ -1,18 +1,26 @@
-import { Button, Center, Checkbox, Code, Group, PasswordInput, Stack, Stepper, Text, TextInput, Title } from '@mantine/core'
+import {
+  Button,
+  Center,
+  Checkbox,
+  Group,
+  PasswordInput,
+  SegmentedControl,
+  Stack,
+  Stepper,
+  Text,
+  TextInput,
+  Title,
+} from '@mantine/core'
 import { useMediaQuery } from '@mantine/hooks'
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { useMemo, useState } from 'react'
-import { renderSVG } from 'uqr'
+import { useState } from 'react'
 import { api } from '../api.ts'
+import { AccountFields, useNewAccount } from '../parts/account-form.tsx'
+import { type Kit, KitShown } from '../parts/kit.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { Card } from '../parts/page.tsx'
 import { Failure } from '../parts/states.tsx'
 import type { User } from '../types.ts'
-
-interface Kit {
-  kit: string
-  path: string
-}
 
 /** The first run: who owns this, how it is recovered, who signs. What comes after the owner can be skipped and done later. */
 export function SetupPage() {
@@ -23,6 +31,7 @@ export function SetupPage() {
   const [kit, setKit] = useState<Kit>()
   const [isKept, setKept] = useState(false)
   const [ca, setCa] = useState('Internal')
+  const [issuer, setIssuer] = useState('own')
   const set = (change: Partial<typeof form>) => setForm({ ...form, ...change })
   const finish = () => queries.invalidateQueries()
   const own = useMutation({
@@ -42,6 +51,7 @@ export function SetupPage() {
     },
   })
   const sign = useMutation({ mutationFn: () => api('POST', '/cas', { name: ca }), onSuccess: finish })
+  const account = useNewAccount('default', finish)
   return (
     <Center mih="90vh" p="md">
       <main style={{ width: 720, maxWidth: '100%' }}>
@@ -114,12 +124,34 @@ export function SetupPage() {
             </Stepper.Step>
             <Stepper.Step label="First issuer">
               <Stack mt="md" maw={480}>
-                <Text>A CA of your own signs at once, for names that only you use. An ACME account comes under Issuers.</Text>
-                <TextInput label="Name of the CA" value={ca} onChange={(event) => setCa(event.currentTarget.value)} />
-                {sign.isError && <Failure error={sign.error} />}
+                <SegmentedControl
+                  aria-label="kind of issuer"
+                  data={[
+                    { value: 'own', label: 'A CA of your own' },
+                    { value: 'acme', label: 'An ACME CA' },
+                  ]}
+                  value={issuer}
+                  onChange={setIssuer}
+                />
+                {issuer === 'own' ? (
+                  <>
+                    <Text>Signs at once, for names that only you use. Clients must trust its root.</Text>
+                    <TextInput label="Name of the CA" value={ca} onChange={(event) => setCa(event.currentTarget.value)} />
+                    {sign.isError && <Failure error={sign.error} />}
+                  </>
+                ) : (
+                  <>
+                    <Text>Publicly trusted certificates. A staging CA is for trying it out.</Text>
+                    <AccountFields {...account} />
+                    {account.create.isError && <Failure error={account.create.error} />}
+                  </>
+                )}
                 <Group>
-                  <Button loading={sign.isPending} onClick={() => sign.mutate()}>
-                    Make the CA and finish
+                  <Button
+                    loading={sign.isPending || account.create.isPending}
+                    onClick={() => (issuer === 'own' ? sign.mutate() : account.create.mutate())}
+                  >
+                    {issuer === 'own' ? 'Make the CA and finish' : 'Make the account and finish'}
                   </Button>
                   <Button variant="default" onClick={finish}>
                     Skip
@@ -131,42 +163,5 @@ export function SetupPage() {
         </Card>
       </main>
     </Center>
-  )
-}
-
-function KitShown({ kit }: { kit: Kit }) {
-  const identity = kit.kit.match(/AGE-SECRET-KEY-\S+/)?.[0] ?? ''
-  const picture = useMemo(() => `data:image/svg+xml,${encodeURIComponent(renderSVG(identity))}`, [identity])
-  return (
-    <Stack>
-      <Group align="flex-start" wrap="wrap">
-        <img
-          src={picture}
-          width={180}
-          height={180}
-          alt="QR code of the recovery identity"
-          style={{ background: '#fff', borderRadius: 8 }}
-        />
-        <Code block style={{ flex: 1, minWidth: 260 }}>
-          <pre className="kit">{kit.kit}</pre>
-        </Code>
-      </Group>
-      <Group className="no-print">
-        <Button variant="default" onClick={() => window.print()}>
-          Print
-        </Button>
-        <Button
-          variant="default"
-          component="a"
-          href={`data:text/plain,${encodeURIComponent(kit.kit)}`}
-          download="certautopilot-recovery-kit.txt"
-        >
-          Save
-        </Button>
-        <Text size="sm" c="var(--state-unknown)">
-          Then remove {kit.path}
-        </Text>
-      </Group>
-    </Stack>
   )
 }
