@@ -29,6 +29,7 @@ export interface ServeOptions {
 const heartbeatMs = 10_000
 const heartbeatLeaseMs = 30_000
 const portTries = 50
+const takeOverMs = 2_000
 const startTogetherMs = 30_000
 
 /** Runs the service, or the part that `mode` names, until `signal` aborts. @throws AppError `locked` · what `openApp` throws */
@@ -99,7 +100,7 @@ async function startApi(app: App, options: ServeOptions, stack: AsyncDisposableS
   const http = createHttpServer(app.http(options.log))
   stack.defer(() => http.close())
   const url = options.socket === undefined ? await listen(http, host, options) : await http.listen({ path: options.socket })
-  if (!isDrill) await listenForHost(http, host, options.log, stack)
+  if (!isDrill) await answerHost(http, host, options.log, stack)
   if (!isDrill && host.config['acme.http01_port'] > 0) await answerChallenges(app, stack)
   app.certificates.publicUrl = host.config['server.public_url'] || url
   return url
@@ -135,19 +136,37 @@ async function listen(http: HttpServer, { config }: Host, options: ServeOptions)
   }
 }
 
-/** The host's own socket. Of several processes of a host the first has it. */
-async function listenForHost(http: HttpServer, { paths, backup }: Host, log: Log, stack: AsyncDisposableStack): Promise<void> {
+/** The host's own socket. Of several processes of a host one has it; when that ends, another takes it over. */
+async function answerHost(http: HttpServer, host: Host, log: Log, stack: AsyncDisposableStack): Promise<void> {
+  if (await tookSocket(http, host, stack)) return
+  log.info({}, 'another process of this host answers its commands')
+  const stopping = new AbortController()
+  stack.defer(() => stopping.abort())
+  void waitForSocket(http, host, log, stack, stopping.signal)
+}
+
+async function waitForSocket(http: HttpServer, host: Host, log: Log, stack: AsyncDisposableStack, signal: AbortSignal) {
+  while (!signal.aborted) {
+    await sleep(takeOverMs, signal)
+    if (signal.aborted) return
+    const isTaken = await tookSocket(http, host, stack).catch((error) => log.warn({ error: messageOf(error) }, 'the admin socket'))
+    if (isTaken) return log.info({}, 'this process answers the commands of the host now')
+  }
+}
+
+/** @returns false while another process has it */
+async function tookSocket(http: HttpServer, { paths, backup }: Host, stack: AsyncDisposableStack): Promise<boolean> {
   const lock = await backup.locks.hold('admin-socket').catch((error) => {
     if (!isAppError(error, 'locked')) throw error
-    log.info({}, 'another process of this host answers its commands')
     return undefined
   })
-  if (lock === undefined) return
+  if (lock === undefined) return false
   stack.defer(() => lock[Symbol.dispose]())
   await mkdir(dirname(paths.adminSocket), { recursive: true, mode: 0o700 })
   await unlink(paths.adminSocket).catch(() => {})
   await http.listenForHost(paths.adminSocket)
   await chmod(paths.adminSocket, 0o600)
+  return true
 }
 
 /** Until there is an owner, this host holds a one-time token that the first one is made with. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type Caller, requireRole, requireVisible } from '../access/roles.ts'
 import { audited } from '../audit/audit.ts'
-import type { Certificate } from '../certificates/collections.ts'
+import type { Certificate, PrivateKey } from '../certificates/collections.ts'
 import { describeCertificate, notFromAcme, parseCertificates, renewalWorks } from '../certificates/describe.ts'
 import { openPrivateKey } from '../certificates/keys.ts'
 import { certificateState, requireCertificate } from '../certificates/list-certificates.ts'
@@ -33,12 +33,17 @@ export const certificateRoutes: Route[] = [
     reply: certificateReply.extend({
       certificate_pem: z.string(),
       chain_pem: z.string(),
+      /** Of the envelope of its key; null where the key is not here. */
+      key_kek_version: z.number().nullable(),
+      key_sealed_at: timestamp.nullable(),
       chain: z.array(z.object({ name: z.string(), issuer: z.string(), not_before: timestamp, not_after: timestamp })),
     }),
     async handle({ parts, caller, params }) {
       const certificate = await visible(parts, caller, params.id)
       const chain = parseCertificates(certificate.chain_pem).map(describeCertificate)
-      return { ...shownCertificate(parts, certificate), chain }
+      const key = await parts.store.get<PrivateKey>('certificate_private_keys', certificate.key_id)
+      const sealed = { key_kek_version: key?.kek_version ?? null, key_sealed_at: key?.created_at ?? null }
+      return { ...shownCertificate(parts, certificate), chain, ...sealed }
     },
   }),
   route({

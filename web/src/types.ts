@@ -18,6 +18,8 @@ import type {
 export type Certificate = z.output<typeof certificateReply> & {
   certificate_pem?: string
   chain_pem?: string
+  key_kek_version?: number | null
+  key_sealed_at?: string | null
   chain?: { name: string; issuer: string; not_before: string; not_after: string }[]
 }
 export type Job = z.output<typeof jobReply>

@@ -102,7 +102,7 @@ export function CertificatePage({ id }: { id: string }) {
             <Facts
               facts={[
                 ['Issuer', shown.issuer],
-                ['Key', `${shown.key_type}, ${shown.has_key ? 'sealed here' : 'not here'}`],
+                ['Key', <KeyFact key="key" certificate={shown} />],
                 ['Serial', <Code key="serial">{shown.serial || '—'}</Code>],
                 [
                   'SHA-256',
@@ -188,6 +188,15 @@ function History({ jobs, certificate }: { jobs: Job[]; certificate: Certificate 
         <When at={certificate.created_at} />
       </Group>
     </Stack>
+  )
+}
+
+function KeyFact({ certificate: { key_type, has_key, key_kek_version, key_sealed_at } }: { certificate: Certificate }) {
+  if (!has_key || !key_sealed_at) return `${key_type}, not here`
+  return (
+    <>
+      {key_type}, sealed here with KEK v{key_kek_version} <When at={key_sealed_at} />
+    </>
   )
 }
 
