@@ -233,7 +233,10 @@ test('a key of one project sees nothing of another, whatever it asks', async () 
     fetch(`${url}/api/v1${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
   for (const name of ['shop', 'bank']) assert.equal((await post('/projects', { name })).status, 201)
   const made = async (project: string) =>
-    (await (await post('/certificates', { project, ca: 'Internal', names: [`www.${project}.test`] })).json()) as { _id: string; project_id: string }
+    (await (await post('/certificates', { project, ca: 'Internal', names: [`www.${project}.test`] })).json()) as {
+      _id: string
+      project_id: string
+    }
   const [shop, bank] = [await made('shop'), await made('bank')]
   const { key } = (await (await post('/api-keys', { name: 'shop', role: 'admin', project: 'shop' })).json()) as { key: string }
   const scoped = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
