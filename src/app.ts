@@ -5,7 +5,9 @@ import { dirname, join } from 'node:path'
 import type { AccessParts } from './access/access.ts'
 import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
+import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
+import { pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
 import { openPrivateKey } from './certificates/keys.ts'
 import { requireCertificate } from './certificates/list-certificates.ts'
 import type { CertificateParts } from './certificates/parts.ts'
@@ -267,6 +269,10 @@ function httpParts(app: App, log: Log): HttpParts {
     },
     recoveryKit: async () => ({ kit: await readKit(paths.recoveryKit), path: paths.recoveryKit }),
     backups: () => host.backup.catalogue.list(),
+    retention: () => previewPrune(host.backup),
+    pinBackup: (name, pin) => (pin === undefined ? unpinBackup(host.backup, name) : pinBackup(host.backup, name, pin)),
+    pruneBackups: () => pruneBackups(host.backup),
+    backupIntervalSeconds: () => expectedIntervalSeconds(config, clock.now()),
     drills: async () => (await host.backup.drills.list()).map((signed) => signed.report),
     drillIntervalDays: config['drill.interval_days'],
     problems: async () => ({ ...(await problemOf('database', () => store.ping())) }),

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { accessCollections } from './access/collections.ts'
 import { auditCollections } from './audit/audit.ts'
@@ -71,6 +72,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
       return startEnvelopeThread(content)
     },
     locks: openHostLocks(paths.run),
+    isTimerArmed: () => existsSync('/etc/systemd/system/timers.target.wants/certautopilot-backup.timer'),
     host: openHostFiles({
       paths,
       identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,

@@ -1,6 +1,9 @@
+import { isSetUp } from './access/setup.ts'
 import type { App } from './app.ts'
 import { systemActor } from './audit/audit.ts'
 import { linkAudit } from './audit/link-audit.ts'
+import { backupJobKinds, requestBackupJob } from './backup/backup-jobs.ts'
+import { whyBackupIsDue } from './backup/due-backup.ts'
 import { noteExpiring } from './certificates/note-expiring.ts'
 import { requestDueRenewals } from './certificates/renew-certificate.ts'
 import { refreshRenewalTimes } from './certificates/renewal-information.ts'
@@ -43,6 +46,17 @@ export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
       everyMs: config['scheduler.interval_seconds'] * secondMs,
       async run() {
         if (!app.isDrill && (await app.mayAct())) await refreshRenewalTimes(app.certificates, signal)
+      },
+    },
+    {
+      name: 'take backups when they are due',
+      everyMs: config['scheduler.interval_seconds'] * secondMs,
+      afterMs: config['scheduler.interval_seconds'] * secondMs,
+      async run() {
+        if (app.isDrill || !(await app.mayAct()) || !(await isSetUp(store))) return
+        const reason = await whyBackupIsDue(app.host.backup, store)
+        if (reason === undefined) return
+        await requestBackupJob(store, systemActor, backupJobKinds.create, 'host', clock.now(), reason)
       },
     },
     { name: 'remove what has expired', everyMs: minuteMs, run: () => store.removeExpired(clock.now()) },

@@ -39,6 +39,8 @@ export class TestHost implements AsyncDisposable {
       CERTAUTOPILOT_HOME: this.home,
       CERTAUTOPILOT_SERVER_PORT: '0',
       CERTAUTOPILOT_LOGGING_LEVEL: 'error',
+      CERTAUTOPILOT_BACKUP_SCHEDULE: 'off',
+      CERTAUTOPILOT_BACKUP_AFTER_NEW_KEYS: '0',
       ...environment,
     }
   }

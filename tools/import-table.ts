@@ -57,6 +57,7 @@ export const packages: Record<string, readonly string[]> = {
   nodemailer: ['notify/smtp'],
   fastify: ['http'],
   'prom-client': ['http'],
+  croner: ['backup', 'config'],
   pino: ['src'],
   yaml: ['config', 'backup', 'src'],
 }

@@ -7,6 +7,7 @@ import type { Change, Store } from '../store/store.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
 import type { DrillReport } from './drill-report.ts'
 import type { BackupParts } from './parts.ts'
+import { pruneBackups } from './prune-backups.ts'
 import { runDrill } from './run-drill.ts'
 import { verifyListed } from './verify-listed.ts'
 
@@ -15,12 +16,22 @@ export const backupJobKinds = { create: 'backup.create', verify: 'backup.verify'
 type BackupJobKind = (typeof backupJobKinds)[keyof typeof backupJobKinds]
 
 /** Queues one, or gives the one that is queued or running already. @param subject the bundle, or `host` */
-export async function requestBackupJob(store: Store, actor: Actor, kind: BackupJobKind, subject: string, now: Date): Promise<Job> {
+export async function requestBackupJob(
+  store: Store,
+  actor: Actor,
+  kind: BackupJobKind,
+  subject: string,
+  now: Date,
+  reason?: string,
+): Promise<Job> {
   const { items } = await store.find<Job>('jobs', { where: { subject, state: { in: ['queued', 'running'] } } })
   const pending = items.find((job) => job.kind === kind)
   if (pending !== undefined) return pending
   const { job, change } = queuedJob(kind, subject, actor, now)
-  await store.commit([change, audited(actor, `${kind}.requested`, subject, { job: job._id })])
+  await store.commit([
+    change,
+    audited(actor, `${kind}.requested`, subject, { job: job._id, ...(reason === undefined ? {} : { reason }) }),
+  ])
   return job
 }
 
@@ -31,7 +42,22 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
+  await run.step(await retained(parts, store, run.job.requested_by))
   await run.finish([backupTaken(run.job.requested_by, result)])
+}
+
+/** Retention after a good backup. That it failed is told, and does not make the backup a bad one. @returns what a person is shown */
+export async function retained(parts: BackupParts, store: Store, actor: Actor): Promise<string> {
+  try {
+    const removed = await pruneBackups(parts)
+    if (removed.length === 0) return 'retention: every bundle stays'
+    await store.commit([audited(actor, 'backup.pruned', 'host', { bundles: removed })])
+    return `retention: removed ${removed.join(', ')}`
+  } catch (error) {
+    const entry = audited(actor, 'backup.retention-failed', 'host', { error: messageOf(error) })
+    await store.commit([entry]).catch(() => {})
+    return `retention: ${messageOf(error)}`
+  }
 }
 
 /** The entry of a backup that was taken, whoever took it. */

@@ -10,6 +10,14 @@ export interface Sidecar extends SignedManifest {
 
 export type VerifyLevel = 'quick' | 'full'
 
+/** Somebody wants to keep a bundle. */
+export interface BundlePin {
+  reason: string
+  /** ISO 8601; null for ever. */
+  until: string | null
+  by: string
+}
+
 /** What was found out about a bundle after it was published. */
 export interface BundleState {
   verified_at?: string
@@ -21,6 +29,7 @@ export interface BundleState {
   failure?: string | undefined
   /** When the recovery identity last opened it. */
   recovery_proven_at?: string
+  pin?: BundlePin | undefined
 }
 
 export interface CatalogueEntry {
@@ -56,6 +65,13 @@ export interface Catalogue {
   /** A bundle by name, or by path when it lies elsewhere. @throws AppError `not-found` */
   open(nameOrPath: string): Promise<{ name: string; bytes: number; sidecar: Sidecar | undefined; read(): AsyncIterable<Buffer> }>
   addState(name: string, state: BundleState): Promise<void>
+  /** Removes a bundle and everything beside it. */
+  remove(name: string): Promise<void>
+  /**
+   * Writes down for how many days this caller keeps every bundle. @returns the most that any caller of the last days has asked for: the
+   * settings of a timer are not undone by those of the service
+   */
+  agreeRetainDays(days: number): Promise<number>
 }
 
 export function bundleName(stamp: string, isSealed: boolean): string {

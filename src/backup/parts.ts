@@ -42,6 +42,8 @@ export interface BackupParts {
     hold(name: 'backup' | 'restore' | 'drill' | 'serve' | 'admin-socket'): Promise<Disposable>
   }
   host: HostFiles
+  /** Whether the timer of systemd takes backups of this host. */
+  isTimerArmed(): boolean
   openDrillGround(): Promise<DrillGround>
   drills: {
     save(report: SignedDrillReport): Promise<void>

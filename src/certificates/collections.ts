@@ -191,7 +191,7 @@ export const certificateCollections: CollectionSpec[] = [
   },
   {
     name: 'certificate_private_keys',
-    indexes: [{ name: 'certificate', key: { certificate_id: 1 } }, kekVersionIndex],
+    indexes: [{ name: 'certificate', key: { certificate_id: 1 } }, { name: 'created', key: { created_at: 1 } }, kekVersionIndex],
     envelopes: ['encrypted_key'],
   },
   {

@@ -25,6 +25,8 @@ const otherNames = new Set([
   'CERTAUTOPILOT_NOTIFY_SECRET',
   'CERTAUTOPILOT_DEPLOY_SECRET',
 ])
+/** Names of the original for settings that are called otherwise here. */
+const aliases: Partial<Record<SettingKey, string>> = { 'backup.retain_days': 'CAP_BACKUP_RETAIN_DAYS' }
 /** Names of the original that have no effect here. */
 const retiredNames: Record<string, string> = {
   CERTAUTOPILOT_ENCRYPTION_CURRENT_VERSION: 'the active KEK version is kept in the database',
@@ -56,8 +58,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv): Loaded {
     else problems.push(`${paths.config}: unknown key "${key}"`)
   }
   for (const key of settingKeys) {
-    const value = environment[environmentName(key)]
-    if (value !== undefined) assign(key, value, environmentName(key))
+    const name = [environmentName(key), aliases[key] ?? ''].find((candidate) => environment[candidate] !== undefined)
+    if (name !== undefined) assign(key, environment[name], name)
   }
   problems.push(...unknownNames(environment))
   const secrets = collect(() => secretsFrom(readSecretValues(paths.secrets, environment)))

@@ -1,3 +1,4 @@
+import { Cron } from 'croner'
 import { AppError } from '../core/app-error.ts'
 
 /** How a value is written, checked and explained. */
@@ -15,6 +16,15 @@ const seconds: Kind<number> = {
 }
 const percent: Kind<number> = { expected: 'a percentage from 0 to 100', parse: (value) => integerBetween(value, 0, 100) }
 const count: Kind<number> = { expected: 'a number from 1 to 64', parse: (value) => integerBetween(value, 1, 64) }
+const tally: Kind<number> = { expected: 'a number from 0 to 3650', parse: (value) => integerBetween(value, 0, 3650) }
+const zone: Kind<string> = {
+  expected: 'a time zone such as "Europe/Berlin"',
+  parse: (value) => (isTimeZone(value) ? value : undefined),
+}
+const schedule: Kind<string> = {
+  expected: 'five fields of cron such as "15 3 * * *", or "off"',
+  parse: (value) => (value === 'off' || isCron(value) ? value : undefined),
+}
 const list: Kind<string[]> = {
   expected: 'a list of texts',
   parse: (value) =>
@@ -28,6 +38,24 @@ function oneOf<const T extends string>(...choices: T[]): Kind<T> {
   return {
     expected: choices.map((choice) => `"${choice}"`).join(' or '),
     parse: (value) => choices.find((choice) => choice === value),
+  }
+}
+
+function isCron(value: string): boolean {
+  try {
+    new Cron(value, { mode: '5-part', paused: true })
+    return true
+  } catch {
+    return false
+  }
+}
+
+function isTimeZone(value: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: value })
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -99,6 +127,30 @@ export const settings = {
   'backup.directory': hostSetting(text, '', 'where bundles are kept; "backups" in the home folder if empty'),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),
   'backup.recipients': setting(list, [] as string[], 'age recipients of people who can restore (age1...)'),
+  'backup.schedule': hostSetting(
+    schedule,
+    '15 3 * * *',
+    'when the service takes a backup by itself (cron: minute hour day month weekday); "off" for never. Where the timer of systemd is armed, that takes it',
+  ),
+  'backup.time_zone': hostSetting(
+    zone,
+    '',
+    'IANA name of the zone of the schedule and of retention; the zone of the host if empty',
+  ),
+  'backup.after_new_keys': setting(
+    tally,
+    100,
+    'a backup also follows this many new private keys, a new CA or a new KEK; 0 for not',
+  ),
+  'backup.keep_daily': hostSetting(tally, 7, 'bundles that stay: the newest of each of so many days that have one'),
+  'backup.keep_weekly': hostSetting(tally, 0, 'the same for weeks'),
+  'backup.keep_monthly': hostSetting(tally, 0, 'the same for months'),
+  'backup.keep_least': hostSetting(count, 3, 'of the bundles that verified so many of the newest stay, whatever else is said'),
+  'backup.retain_days': hostSetting(
+    tally,
+    0,
+    'every bundle younger than so many days stays as well (CAP_BACKUP_RETAIN_DAYS); 0 for no such rule',
+  ),
   'backup.max_count_drop_percent': setting(percent, 50, 'a count that falls by more since the last bundle makes a bundle suspect'),
   'drill.max_drift_percent': setting(percent, 5, 'how far counts of a drill may be from production'),
   'drill.interval_days': setting(days, 90, 'a drill is overdue when the last one is older'),

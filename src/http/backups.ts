@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { audited } from '../audit/audit.ts'
 import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
 import { countsOf } from '../backup/catalogue.ts'
 import { AppError } from '../core/app-error.ts'
@@ -27,6 +28,7 @@ export const backupRoutes: Route[] = [
           verified_level: z.string().nullable(),
           recovery_proven_at: z.string().nullable(),
           failure: z.string(),
+          pin: z.object({ reason: z.string(), until: z.string().nullable(), by: z.string() }).nullable(),
           counts: z.record(z.string(), z.number()),
         }),
       ),
@@ -46,6 +48,7 @@ export const backupRoutes: Route[] = [
           verified_level: state.verified_level ?? null,
           recovery_proven_at: state.recovery_proven_at ?? null,
           failure: state.failure ?? '',
+          pin: state.pin ?? null,
           counts: sidecar === undefined ? {} : countsOf(sidecar.manifest),
         })),
       }
@@ -121,6 +124,61 @@ export const backupRoutes: Route[] = [
       const isThere = (await parts.backups()).some((entry) => entry.name === params.name)
       if (!isThere) throw new AppError('not-found', `there is no bundle "${params.name}"`)
       return requestBackupJob(parts.store, caller.actor, backupJobKinds.verify, params.name, parts.clock.now())
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/retention',
+    summary: 'which bundles would stay and go now, and why',
+    tag: 'backups',
+    role: 'viewer',
+    reply: z.object({
+      stopped: z.string().describe('why nothing may be removed now; empty when it may'),
+      items: z.array(z.object({ name: z.string(), is_kept: z.boolean(), reasons: z.array(z.string()) })),
+    }),
+    async handle({ parts }) {
+      const { verdicts, stopped } = await parts.retention()
+      return { stopped, items: verdicts.map(({ entry, isKept, reasons }) => ({ name: entry.name, is_kept: isKept, reasons })) }
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/retention/apply',
+    summary: 'remove the bundles that no rule of retention keeps',
+    tag: 'backups',
+    role: 'admin',
+    reply: z.object({ removed: z.array(z.string()) }),
+    async handle({ parts, caller }) {
+      const removed = await parts.pruneBackups()
+      if (removed.length > 0) await parts.store.commit([audited(caller.actor, 'backup.pruned', 'host', { bundles: removed })])
+      return { removed }
+    },
+  }),
+  route({
+    method: 'PUT',
+    path: '/api/v1/backups/{name}/pin',
+    summary: 'keep a bundle whatever the rules of retention say',
+    tag: 'backups',
+    role: 'admin',
+    params: z.strictObject({ name: z.string().min(1).max(200) }),
+    body: z.strictObject({ reason: z.string().min(1).max(300), until: z.iso.datetime().nullable().default(null) }),
+    reply: 'empty',
+    async handle({ parts, caller, params, body }) {
+      await parts.pinBackup(params.name, { ...body, by: caller.actor.name })
+      await parts.store.commit([audited(caller.actor, 'backup.pinned', params.name, body)])
+    },
+  }),
+  route({
+    method: 'DELETE',
+    path: '/api/v1/backups/{name}/pin',
+    summary: 'leave a bundle to the rules of retention again',
+    tag: 'backups',
+    role: 'admin',
+    params: z.strictObject({ name: z.string().min(1).max(200) }),
+    reply: 'empty',
+    async handle({ parts, caller, params }) {
+      await parts.pinBackup(params.name, undefined)
+      await parts.store.commit([audited(caller.actor, 'backup.unpinned', params.name)])
     },
   }),
   route({

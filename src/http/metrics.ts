@@ -20,6 +20,10 @@ const expiring = gauge('cap_certificates_expiring_in_days', 'Active certificates
 const queue = gauge('cap_jobs_queue_depth', 'Jobs by state', ['state'])
 const lastBackup = gauge('certautopilot_backup_last_success_timestamp_seconds', 'When the newest good bundle was taken')
 const lastVerified = gauge('certautopilot_backup_last_verified_timestamp_seconds', 'When a bundle was last verified')
+const expectedInterval = gauge(
+  'certautopilot_backup_expected_interval_seconds',
+  'A backup is overdue when the newest is older than this and some slack; 0 when nothing plans them',
+)
 const rpo = gauge('certautopilot_backup_rpo_seconds', 'Age of the newest good bundle: what a restore would lose')
 const lastDrill = gauge('certautopilot_drill_last_success_timestamp_seconds', 'When a drill last passed')
 const drillInterval = gauge('certautopilot_drill_expected_interval_seconds', 'A drill is overdue when the last one is older')
@@ -62,6 +66,7 @@ async function measureBackups(parts: HttpParts): Promise<void> {
   const newest = seconds(good[0]?.sidecar?.manifest.created_at)
   lastBackup.set(newest)
   lastVerified.set(Math.max(0, ...good.map((entry) => seconds(entry.state.verified_at))))
+  expectedInterval.set(parts.backupIntervalSeconds() ?? 0)
   rpo.set(newest === 0 ? Number.POSITIVE_INFINITY : parts.clock.now().getTime() / 1000 - newest)
   kekRequired.reset()
   for (const entry of good) {

@@ -1,6 +1,7 @@
 import type { AccessParts } from '../access/access.ts'
-import type { CatalogueEntry } from '../backup/catalogue.ts'
+import type { BundlePin, CatalogueEntry } from '../backup/catalogue.ts'
 import type { DrillReport } from '../backup/drill-report.ts'
+import type { RetentionPlan } from '../backup/retention.ts'
 import type { CertificateParts } from '../certificates/parts.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
@@ -25,6 +26,12 @@ export interface HttpParts {
   /** @throws AppError `not-found` it is not on this host any more */
   recoveryKit(): Promise<{ kit: string; path: string }>
   backups(): Promise<CatalogueEntry[]>
+  /** What retention would keep and remove now. */
+  retention(): Promise<RetentionPlan>
+  pinBackup(name: string, pin: BundlePin | undefined): Promise<void>
+  pruneBackups(): Promise<string[]>
+  /** How often a backup should be taken; undefined when nothing plans them. */
+  backupIntervalSeconds(): number | undefined
   drills(): Promise<DrillReport[]>
   /** When drills are overdue, in days. */
   drillIntervalDays: number

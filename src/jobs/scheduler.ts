@@ -6,6 +6,8 @@ import { dropLease, holdLease } from './lease.ts'
 export interface Schedule {
   name: string
   everyMs: number
+  /** Not before this long after the start. */
+  afterMs?: number
   run(): Promise<void>
 }
 
@@ -23,7 +25,11 @@ const standbyMs = 5_000
 
 /** Runs what is due, in the one process that holds the lease, until `signal` aborts. */
 export async function runScheduler(parts: SchedulerParts, signal: AbortSignal): Promise<void> {
-  const lastRuns = new Map<string, number>()
+  const startMs = parts.clock.now().getTime()
+  const early = parts.schedules.map(
+    ({ name, everyMs, afterMs }) => [name, afterMs === undefined ? 0 : startMs + afterMs - everyMs] as const,
+  )
+  const lastRuns = new Map<string, number>(early)
   const leadership = { isHeld: await leads(parts) }
   const holding = keepLeadership(parts, leadership, signal)
   while (!signal.aborted) {

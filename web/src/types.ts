@@ -70,7 +70,14 @@ export interface Backup {
   verified_level: string | null
   recovery_proven_at: string | null
   failure: string
+  pin: { reason: string; until: string | null; by: string } | null
   counts: Record<string, number>
+}
+
+export interface Retention {
+  /** Why nothing may be removed now; empty when it may. */
+  stopped: string
+  items: { name: string; is_kept: boolean; reasons: string[] }[]
 }
 
 export interface BundleContents {

@@ -1,16 +1,23 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
 import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
 const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
+/** A value that nobody has used for this long is not in force any more. */
+const retainRecordMs = 8 * 24 * 3600 * 1000
 const readBytes = 256 * 1024
 const recentDraftMs = 24 * 3600 * 1000
 
 export function openCatalogue(directory: string): Catalogue {
   return new FolderCatalogue(directory)
+}
+
+interface RetainRecord {
+  days: number
+  seen_at: string
 }
 
 class FolderCatalogue implements Catalogue {
@@ -46,6 +53,24 @@ class FolderCatalogue implements Catalogue {
   async addState(name: string, state: BundleState): Promise<void> {
     const path = join(this.directory, `${name}.state.json`)
     await publishFile(path, JSON.stringify({ ...(await readJson<BundleState>(path)), ...state }, null, 2))
+  }
+
+  async remove(name: string): Promise<void> {
+    const path = join(this.directory, name)
+    await unlink(path)
+    await syncDirectory(this.directory)
+    const beside = name.endsWith('.damaged') ? ['.json'] : ['.manifest.json']
+    for (const suffix of [...beside, '.state.json']) await rm(path + suffix, { force: true })
+  }
+
+  async agreeRetainDays(days: number): Promise<number> {
+    const path = join(this.directory, 'retention.json')
+    const known = (await readJson<RetainRecord[]>(path)) ?? []
+    const oldest = Date.now() - retainRecordMs
+    const others = known.filter((record) => record.days !== days && Date.parse(record.seen_at) > oldest)
+    const records = [...others, { days, seen_at: new Date().toISOString() }]
+    await publishFile(path, JSON.stringify(records))
+    return Math.max(...records.map((record) => record.days))
   }
 
   async #find(name: string): Promise<string> {

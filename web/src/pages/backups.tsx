@@ -1,24 +1,25 @@
-import { Button, Code, Group, SimpleGrid, Stack, Text, Title, Tooltip } from '@mantine/core'
+import { Button, Code, Group, SimpleGrid, Stack, Text, Title } from '@mantine/core'
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, get } from '../api.ts'
+import { BackupCalendar } from '../parts/backup-calendar.tsx'
 import { type Bar, Bars } from '../parts/bars.tsx'
-import { Contents } from '../parts/bundle-contents.tsx'
+import { Bundle } from '../parts/bundle.tsx'
 import { JobSteps, useJob } from '../parts/job-steps.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
+import { Prune } from '../parts/prune.tsx'
 import { RecoverabilityBand } from '../parts/recoverability.tsx'
-import { Empty, Failure, State, type StateKind, Waiting } from '../parts/states.tsx'
+import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/time.tsx'
-import type { Backup, Drill, Job, Overview } from '../types.ts'
-import { bytes, clock, plural, seconds } from '../words.ts'
-
-const calendarDays = 84
+import type { Backup, Drill, Job, Overview, Retention } from '../types.ts'
+import { bytes, clock, seconds } from '../words.ts'
 
 export function BackupsPage() {
   const overview = useQuery({ queryKey: ['overview'], queryFn: () => get<Overview>('/overview') })
   const backups = useQuery({ queryKey: ['backups'], queryFn: () => get<{ items: Backup[] }>('/backups') })
   const drills = useQuery({ queryKey: ['drills'], queryFn: () => get<{ items: Drill[] }>('/drills') })
+  const retention = useQuery({ queryKey: ['retention'], queryFn: () => get<Retention>('/retention') })
   const [followed, follow] = useState<string>()
   const job = useJob(followed)
   const start = useMutation({ mutationFn: (path: string) => api<Job>('POST', path), onSuccess: ({ _id }) => follow(_id) })
@@ -60,15 +61,18 @@ export function BackupsPage() {
           <Title order={2} size="h5" mb="sm">
             The last twelve weeks
           </Title>
-          <Calendar backups={items} />
+          <BackupCalendar backups={items} />
           <SimpleGrid cols={{ base: 1, sm: 2 }} mt="md">
             <Bars title="Size" bars={barsOf(items, ({ bytes: size }) => size, bytes)} />
             <Bars title="Duration" bars={barsOf(items, ({ duration_ms }) => duration_ms ?? 0, seconds)} />
           </SimpleGrid>
         </Card>
-        <Title order={2} size="h5">
-          Bundles on this host
-        </Title>
+        <Group justify="space-between">
+          <Title order={2} size="h5">
+            Bundles on this host
+          </Title>
+          {retention.data && items.length > 0 && <Prune retention={retention.data} />}
+        </Group>
         <div className="card">
           {items.length === 0 && (
             <Empty
@@ -88,6 +92,7 @@ export function BackupsPage() {
               backup={backup}
               isBusy={isBusy}
               verify={() => start.mutate(`/backups/${encodeURIComponent(backup.name)}/verify`)}
+              retention={retention.data?.items.find(({ name }) => name === backup.name)}
             />
           ))}
         </div>
@@ -116,13 +121,6 @@ export function BackupsPage() {
   )
 }
 
-function stateOf(backup: Backup): { kind: StateKind; word: string } {
-  if (backup.is_damaged) return { kind: 'failing', word: 'damaged' }
-  if (backup.failure !== '') return { kind: 'failing', word: 'failed verification' }
-  if (backup.suspect !== '') return { kind: 'soon', word: 'suspect' }
-  return backup.verified_at === null ? { kind: 'soon', word: 'unverified' } : { kind: 'ok', word: 'verified' }
-}
-
 const barsShown = 30
 
 /** The newest bundles that have a value, oldest first. */
@@ -136,73 +134,6 @@ function barsOf(backups: Backup[], value: (backup: Backup) => number, word: (val
       value: value(backup),
       label: `${clock(backup.created_at as string)}: ${word(value(backup))}`,
     }))
-}
-
-function Bundle({ backup, isBusy, verify }: { backup: Backup; isBusy: boolean; verify: () => void }) {
-  const { kind, word } = stateOf(backup)
-  const [isOpen, setOpen] = useState(false)
-  return (
-    <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
-      <Stack gap={2} miw={0}>
-        <Text className="figures" style={{ overflowWrap: 'anywhere' }}>
-          {backup.name}
-        </Text>
-        <Text size="sm" c="var(--state-unknown)" className="figures">
-          {bytes(backup.bytes)} · {plural(backup.counts.certificates ?? 0, 'certificate')} · KEK{' '}
-          {backup.kek_versions.map(({ version }) => `v${version}`).join(', ') || '?'} ·{' '}
-          {backup.created_at && <When at={backup.created_at} />}
-        </Text>
-        {(backup.failure || backup.suspect) && (
-          <Text size="sm" c="var(--state-failing)">
-            {backup.failure || backup.suspect}
-          </Text>
-        )}
-      </Stack>
-      <Group gap="sm">
-        <State kind={kind}>{word}</State>
-        <Button size="xs" variant="default" disabled={isBusy || backup.is_damaged} onClick={verify}>
-          Verify
-        </Button>
-        {backup.created_at !== null && (
-          <Button size="xs" variant="default" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-            Contents
-          </Button>
-        )}
-      </Group>
-      {isOpen && <Contents name={backup.name} />}
-    </Group>
-  )
-}
-
-/** One cell a day: verified, unverified, damaged, or missing. */
-function Calendar({ backups }: { backups: Backup[] }) {
-  const byDay = new Map<string, Backup[]>()
-  for (const backup of backups) {
-    const day = backup.created_at === null ? '' : new Date(backup.created_at).toDateString()
-    byDay.set(day, [...(byDay.get(day) ?? []), backup])
-  }
-  const days = Array.from({ length: calendarDays }, (_, n) => new Date(Date.now() - (calendarDays - 1 - n) * 86_400_000))
-  return (
-    <div className="days" role="list" aria-label="backups by day">
-      {days.map((day) => {
-        const ofDay = byDay.get(day.toDateString()) ?? []
-        const kinds = ofDay.map((backup) => stateOf(backup).kind)
-        const kind: StateKind = (['ok', 'soon', 'failing'] as const).find((candidate) => kinds.includes(candidate)) ?? 'unknown'
-        const word =
-          ofDay.length === 0
-            ? 'no backup'
-            : `${ofDay.length} × ${kind === 'ok' ? 'verified' : kind === 'soon' ? 'unverified' : 'damaged'}`
-        const label = `${day.toLocaleDateString(undefined, { dateStyle: 'medium' })}: ${word}`
-        return (
-          <Tooltip key={day.toDateString()} label={label}>
-            <div role="listitem" data-state={kind} aria-label={label}>
-              {ofDay.length === 0 ? '' : { ok: '●', soon: '▲', failing: '■', unknown: '' }[kind]}
-            </div>
-          </Tooltip>
-        )
-      })}
-    </div>
-  )
 }
 
 function DrillRow({ drill, slowest }: { drill: Drill; slowest: number }) {

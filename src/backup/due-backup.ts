@@ -1,0 +1,68 @@
+import { Cron } from 'croner'
+import type { Config } from '../config/schema.ts'
+import type { Job } from '../jobs/job.ts'
+import type { Store } from '../store/store.ts'
+import { backupJobKinds } from './backup-jobs.ts'
+import { type CatalogueEntry, countsOf } from './catalogue.ts'
+import type { BackupParts } from './parts.ts'
+
+/** A change asks for a backup at most this often. */
+const changeGapMs = 15 * 60 * 1000
+
+/**
+ * Why a backup is due now: its time has come or has passed while nothing ran, or something was made since the last one that a loss would
+ * hurt most. @returns undefined when none is due
+ */
+export async function whyBackupIsDue(parts: BackupParts, store: Store): Promise<string | undefined> {
+  const { clock, config, catalogue, isTimerArmed } = parts
+  const now = clock.now()
+  const newest = (await catalogue.list()).find(({ isDamaged, sidecar }) => !isDamaged && sidecar !== undefined)
+  const taken = takenAt(newest)
+  const attempted = await lastAttempt(store)
+  const planned = isTimerArmed() ? undefined : lastRunTime(config, now)
+  if (planned !== undefined && taken < planned && attempted < planned) return `planned for ${planned.toISOString()}`
+  if (newest === undefined || now.getTime() - attempted.getTime() < changeGapMs) return undefined
+  return whatChanged(config, store, newest)
+}
+
+/** When the schedule had its last turn; undefined when it is off. */
+export function lastRunTime(config: Config, now: Date): Date | undefined {
+  return cronOf(config)?.previousRuns(1, now)[0]
+}
+
+/** Seconds between two turns of the schedule; undefined when it is off. */
+export function expectedIntervalSeconds(config: Config, now: Date): number | undefined {
+  const [first, second] = cronOf(config)?.nextRuns(2, now) ?? []
+  return first === undefined || second === undefined ? undefined : (second.getTime() - first.getTime()) / 1000
+}
+
+function cronOf(config: Config): Cron | undefined {
+  const timezone = config['backup.time_zone']
+  const text = config['backup.schedule']
+  if (text === 'off') return undefined
+  return new Cron(text, { mode: '5-part', paused: true, ...(timezone === '' ? {} : { timezone }) })
+}
+
+function takenAt(entry: CatalogueEntry | undefined): Date {
+  return new Date(entry?.sidecar?.manifest.point_in_time.taken_at ?? 0)
+}
+
+/** One that failed is tried again by its own job, and told of: not again every minute. */
+async function lastAttempt(store: Store): Promise<Date> {
+  const { items } = await store.find<Job>('jobs', { where: { subject: 'host' }, sort: { field: '_id', direction: 'desc' } })
+  return items.find(({ kind }) => kind === backupJobKinds.create)?.created_at ?? new Date(0)
+}
+
+async function whatChanged(config: Config, store: Store, newest: CatalogueEntry): Promise<string | undefined> {
+  const most = config['backup.after_new_keys']
+  if (most === 0 || newest.sidecar === undefined) return undefined
+  const before = countsOf(newest.sidecar.manifest)
+  for (const [collection, what] of [
+    ['certificate_authorities', 'a new CA'],
+    ['kek_versions', 'a new KEK'],
+  ] as const) {
+    if ((await store.count(collection)) > (before[collection] ?? 0)) return what
+  }
+  const keys = await store.count('certificate_private_keys', { created_at: { gt: takenAt(newest) } })
+  return keys >= most ? `${keys} new private keys` : undefined
+}

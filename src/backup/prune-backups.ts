@@ -1,0 +1,68 @@
+import { AppError } from '../core/app-error.ts'
+import type { BundlePin } from './catalogue.ts'
+import type { BackupParts } from './parts.ts'
+import { planRetention, type RetentionPlan, type RetentionRules } from './retention.ts'
+
+/** What would stay and go now. Of several values of "keep every bundle younger than N days" that are in force here the longest counts. */
+export async function previewPrune(parts: BackupParts): Promise<RetentionPlan> {
+  return planRetention(await parts.catalogue.list(), await rulesOf(parts), parts.clock.now())
+}
+
+/**
+ * Removes the bundles that no rule keeps. One that cannot be removed does not keep the others.
+ * @returns the names of those that are gone
+ * @throws AppError `locked` a backup runs · `preflight` something looks wrong, so nothing was removed · `failed` some could not be removed
+ */
+export async function pruneBackups(parts: BackupParts): Promise<string[]> {
+  using _lock = await parts.locks.hold('backup')
+  const { verdicts, stopped } = await previewPrune(parts)
+  if (stopped !== '')
+    throw new AppError('preflight', `nothing was removed: ${stopped}`, { hint: '"certautopilot backup prune --dry-run" shows why' })
+  const removed: string[] = []
+  const failures: string[] = []
+  for (const { entry, isKept } of verdicts) {
+    if (isKept) continue
+    await parts.catalogue.remove(entry.name).then(
+      () => removed.push(entry.name),
+      (error: Error) => failures.push(`${entry.name}: ${error.message}`),
+    )
+  }
+  if (failures.length > 0)
+    throw new AppError('failed', `${failures.length} bundles could not be removed: ${failures.join('; ')}`, {
+      hint: 'look at the owner and the mode of the backup folder',
+    })
+  return removed
+}
+
+/** Keeps a bundle whatever the rules say. @throws AppError `not-found` · `usage` it would have ended already */
+export async function pinBackup(parts: BackupParts, name: string, pin: BundlePin): Promise<void> {
+  if (pin.until !== null && Date.parse(pin.until) <= parts.clock.now().getTime())
+    throw new AppError('usage', `a pin until ${pin.until.slice(0, 10)} would have ended already`)
+  await requireListed(parts, name)
+  await parts.catalogue.addState(name, { pin })
+}
+
+/** @throws AppError `not-found` */
+export async function unpinBackup(parts: BackupParts, name: string): Promise<void> {
+  await requireListed(parts, name)
+  await parts.catalogue.addState(name, { pin: undefined })
+}
+
+async function requireListed({ catalogue }: BackupParts, name: string): Promise<void> {
+  if ((await catalogue.list()).some((entry) => entry.name === name)) return
+  throw new AppError('not-found', `there is no bundle "${name}" in "${catalogue.directory}"`, {
+    hint: '"certautopilot backup list" shows them',
+  })
+}
+
+async function rulesOf({ config, catalogue, keysIn, secretStore }: BackupParts): Promise<RetentionRules> {
+  return {
+    daily: config['backup.keep_daily'],
+    weekly: config['backup.keep_weekly'],
+    monthly: config['backup.keep_monthly'],
+    least: config['backup.keep_least'],
+    days: await catalogue.agreeRetainDays(config['backup.retain_days']),
+    timeZone: config['backup.time_zone'],
+    installationId: keysIn(await secretStore.capture()).installationId,
+  }
+}
