@@ -1,17 +1,20 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { accessCollections } from './access/collections.ts'
 import { auditCollections } from './audit/audit.ts'
+import type { Catalogue } from './backup/catalogue.ts'
 import { openCatalogue } from './backup/host/catalogue.ts'
 import { openDrills } from './backup/host/drills.ts'
 import { openHostFiles } from './backup/host/host-files.ts'
 import { openHostLocks } from './backup/host/locks.ts'
-import type { BackupParts, CapturedKeys, Progress } from './backup/parts.ts'
+import type { BackupParts, CapturedKeys, Progress, TargetAccess } from './backup/parts.ts'
+import { targetCatalogue } from './backup/target-catalogue.ts'
 import { certificateCollections } from './certificates/collections.ts'
 import { parseEnvFile } from './config/env-file.ts'
 import { environmentSecrets, type Loaded, loadConfig } from './config/load-config.ts'
 import type { Config } from './config/schema.ts'
 import { requiredSecret, secretNames, secretsFrom } from './config/secrets.ts'
+import { AppError } from './core/app-error.ts'
 import { type Clock, systemClock } from './core/clock.ts'
 import { deployCollections } from './deploy/collections.ts'
 import { epochCollections } from './epoch/epoch.ts'
@@ -23,6 +26,8 @@ import { notifyCollections } from './notify/collections.ts'
 import { openEnvFileSecretStore } from './secret-store/env-file/secret-store.ts'
 import type { StoreExchange } from './store/staging.ts'
 import type { CollectionSpec, Store } from './store/store.ts'
+import { parseLocation, parseLocations } from './target/location.ts'
+import type { Target, TargetLocation, TargetSecrets } from './target/target.ts'
 
 export const appVersion = '0.1.0'
 
@@ -48,6 +53,8 @@ export interface Host extends Loaded {
 
 export interface HostOptions {
   identityFile?: string | undefined
+  /** Name or URL of a target: bundles are read there instead of the backup folder. */
+  from?: string | undefined
   progress?: ((progress: Progress) => void) | undefined
 }
 
@@ -59,12 +66,15 @@ export function openHost(environment: NodeJS.ProcessEnv, options: HostOptions = 
 
 function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: HostOptions): BackupParts {
   const { paths, config, secrets } = loaded
+  const targets = targetsOf(loaded, environment)
+  const catalogue = openCatalogue(paths.backups)
   return {
     appVersion,
     clock: systemClock,
     config,
     collections,
-    catalogue: openCatalogue(paths.backups),
+    catalogue,
+    source: options.from === undefined ? catalogue : fromTarget(targets, options.from, environment),
     secretStore: openEnvFileSecretStore(paths.secrets, environmentSecrets(environment)),
     keysIn,
     openEnvelopes: async (content) => {
@@ -72,6 +82,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
       return startEnvelopeThread(content)
     },
     locks: openHostLocks(paths.run),
+    targets,
     isTimerArmed: () => existsSync('/etc/systemd/system/timers.target.wants/certautopilot-backup.timer'),
     host: openHostFiles({
       paths,
@@ -88,6 +99,40 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     drills: openDrills(paths.drills),
     progress: options.progress ?? (() => {}),
   }
+}
+
+/** @throws AppError `config` */
+function targetsOf({ config, paths }: Loaded, environment: NodeJS.ProcessEnv): TargetAccess[] {
+  const locations = parseLocations(config['backup.targets'])
+  if (locations.length === 0) return []
+  const kept = existsSync(paths.targets)
+    ? parseEnvFile(readFileSync(paths.targets, 'utf8'), paths.targets)
+    : new Map<string, string>()
+  return locations.map((location) => {
+    const prefix = `CAP_TARGET_${location.name.toUpperCase().replaceAll('-', '_')}_`
+    const secrets: TargetSecrets = (name) => environment[prefix + name] ?? kept.get(prefix + name)
+    return { location, open: () => openTarget(location, secrets) }
+  })
+}
+
+/** Bundles at a target that is configured, or at any URL, with what the platform knows of credentials. */
+function fromTarget(targets: readonly TargetAccess[], from: string, environment: NodeJS.ProcessEnv): Catalogue {
+  const known = targets.find(({ location }) => location.name === from)
+  if (known !== undefined) return targetCatalogue(known.open, `target "${from}"`)
+  if (!from.includes('://'))
+    throw new AppError('not-found', `there is no target "${from}"`, {
+      hint:
+        targets.length === 0
+          ? 'backup.targets in config.yaml names them; or give a URL'
+          : `there are ${targets.map(({ location }) => location.name).join(', ')}; or give a URL`,
+    })
+  const location = parseLocation(from)
+  return targetCatalogue(() => openTarget(location, (name) => environment[`CAP_TARGET_${name}`]), `"${from.split('?')[0]}"`)
+}
+
+async function openTarget(location: TargetLocation, secrets: TargetSecrets): Promise<Target> {
+  if (location.url.protocol === 'disk:') return (await import('./target/disk/target.ts')).openDiskTarget(location)
+  return (await import('./target/s3/target.ts')).openS3Target(location, secrets)
 }
 
 /** What a `secrets.env` holds. @throws AppError `config` */

@@ -45,6 +45,7 @@ export const exitCodes = {
   'refused-by-dns': 1,
   'refused-by-channel': 1,
   'deploy-failed': 1,
+  partial: 3,
   interrupted: 130,
 } as const satisfies Record<ErrorCode, number>
 
@@ -106,14 +107,14 @@ async function overview(): Promise<string> {
 }
 
 function contextOf(out: Output): Context {
-  const openHost = async (identityFile?: string) =>
-    (await import('./host.ts')).openHost(environment, { identityFile, progress: (progress) => out.progress(progress) })
+  const openHost = async (options: { identityFile?: string | undefined; from?: string | undefined } = {}) =>
+    (await import('./host.ts')).openHost(environment, { ...options, progress: (progress) => out.progress(progress) })
   return {
     out,
     signal: interruption.signal,
     environment,
     isInteractive: process.stdin.isTTY === true,
-    host: (options) => openHost(options?.identityFile),
+    host: openHost,
     async withStore(host, use) {
       const { refuseUnfinishedRestore } = await import('./backup/restore-backup.ts')
       await refuseUnfinishedRestore(host.backup)

@@ -22,12 +22,12 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-interface Running extends AsyncDisposable {
+export interface Running extends AsyncDisposable {
   readonly output: string[]
 }
 
 /** Starts a program and waits until a line of its output matches. */
-async function start(
+export async function start(
   program: string,
   words: string[],
   options: { folder: string; environment?: Record<string, string>; isReady: RegExp },

@@ -11,6 +11,7 @@ type Program =
   | 'SECANTUSD'
   | 'PEBBLE'
   | 'NAMED'
+  | 'MINIO'
   | 'CHROMIUM'
   | 'AGE'
   | 'OPENSSL'

@@ -18,7 +18,8 @@ export const imports: Record<string, readonly string[]> = {
   deploy: ['core', 'store', 'kek', 'audit', 'jobs', 'outbound'],
   bundle: ['core', 'document', 'archive'],
   'secret-store': ['core', 'config'],
-  backup: ['core', 'document', 'config', 'archive', 'store', 'kek', 'audit', 'epoch', 'jobs', 'bundle', 'secret-store'],
+  target: ['core'],
+  backup: ['core', 'document', 'config', 'archive', 'store', 'kek', 'audit', 'epoch', 'jobs', 'bundle', 'secret-store', 'target'],
   http: [
     'core',
     'config',
@@ -50,6 +51,8 @@ export const packages: Record<string, readonly string[]> = {
   '@peculiar/x509': ['issuer', 'certificates'],
   jose: ['issuer/acme'],
   '@aws-sdk/client-route-53': ['dns/route53'],
+  '@aws-sdk/client-s3': ['target/s3'],
+  '@aws-sdk/lib-storage': ['target/s3'],
   'ipaddr.js': ['outbound/guarded'],
   'reflect-metadata': ['issuer', 'certificates'],
   pkijs: ['certificates'],

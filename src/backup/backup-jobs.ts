@@ -4,6 +4,7 @@ import { formatBytes, formatCount, formatDuration, plural } from '../core/units.
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
 import type { Change, Store } from '../store/store.ts'
+import { copyToTargets, type TargetResult } from './copy-to-targets.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
 import type { DrillReport } from './drill-report.ts'
 import type { BackupParts } from './parts.ts'
@@ -42,6 +43,7 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
+  for (const target of await copied(parts, store, run.job.requested_by, run.signal)) await run.step(targetLine(target))
   await run.step(await retained(parts, store, run.job.requested_by))
   await run.finish([backupTaken(run.job.requested_by, result)])
 }
@@ -58,6 +60,26 @@ export async function retained(parts: BackupParts, store: Store, actor: Actor): 
     await store.commit([entry]).catch(() => {})
     return `retention: ${messageOf(error)}`
   }
+}
+
+/** Copies to the targets, after a good backup. A target that failed is told. */
+export async function copied(parts: BackupParts, store: Store, actor: Actor, signal: AbortSignal): Promise<TargetResult[]> {
+  if (parts.targets.length === 0) return []
+  const results = await copyToTargets(parts, signal)
+  for (const { target, error } of results.filter((result) => result.error !== ''))
+    await store.commit([audited(actor, 'backup.partial', target, { target, error })]).catch(() => {})
+  return results
+}
+
+/** What a person is shown. */
+export function targetLine({ target, copied: names, removed, error, note }: TargetResult): string {
+  if (error !== '') return `target ${target} FAILED: ${error}`
+  const parts = [
+    `${names.length === 1 ? '1 copy' : `${names.length} copies`} sent and read back`,
+    ...(removed.length > 0 ? [`${removed.length} removed`] : []),
+    note,
+  ]
+  return `target ${target}: ${parts.filter((part) => part !== '').join(', ')}`
 }
 
 /** The entry of a backup that was taken, whoever took it. */

@@ -30,6 +30,8 @@ export interface BundleState {
   /** When the recovery identity last opened it. */
   recovery_proven_at?: string
   pin?: BundlePin | undefined
+  /** Copies that were read back, by target. */
+  copies?: Record<string, { at: string; bytes: number; sha256: string }>
 }
 
 export interface CatalogueEntry {
@@ -72,6 +74,13 @@ export interface Catalogue {
    * settings of a timer are not undone by those of the service
    */
   agreeRetainDays(days: number): Promise<number>
+}
+
+const bundlePattern = /^certautopilot-backup-(\d{8}-\d{6})\.tar\.(age|gz)$/
+
+/** When a bundle was taken, by its name (UTC); undefined for what is none. */
+export function bundleStamp(name: string): string | undefined {
+  return name.match(bundlePattern)?.[1]
 }
 
 export function bundleName(stamp: string, isSealed: boolean): string {

@@ -7,6 +7,7 @@ import type { EnvelopeOpener } from '../kek/open-envelopes.ts'
 import type { SecretStore } from '../secret-store/secret-store.ts'
 import type { StoreExchange } from '../store/staging.ts'
 import type { CollectionSpec, Store } from '../store/store.ts'
+import type { Target, TargetLocation } from '../target/target.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { DrillReport, SignedDrillReport } from './drill-report.ts'
 
@@ -33,15 +34,19 @@ export interface BackupParts {
   config: Config
   collections: readonly CollectionSpec[]
   catalogue: Catalogue
+  /** Where bundles are read that are listed, verified, drilled or restored: the same, or a target. */
+  source: Catalogue
   secretStore: SecretStore
   /** @throws AppError `config` */
   keysIn(secretsContent: Buffer): CapturedKeys
   openEnvelopes(secretsContent: Buffer): Promise<EnvelopeOpener>
   locks: {
     /** @throws AppError `locked` another run has it */
-    hold(name: 'backup' | 'restore' | 'drill' | 'serve' | 'admin-socket'): Promise<Disposable>
+    hold(name: 'backup' | 'targets' | 'restore' | 'drill' | 'serve' | 'admin-socket'): Promise<Disposable>
   }
   host: HostFiles
+  /** Where copies of bundles go. */
+  targets: readonly TargetAccess[]
   /** Whether the timer of systemd takes backups of this host. */
   isTimerArmed(): boolean
   openDrillGround(): Promise<DrillGround>
@@ -53,6 +58,12 @@ export interface BackupParts {
   openStore(): Promise<Store>
   openExchange(): Promise<StoreExchange & AsyncDisposable>
   progress(progress: Progress): void
+}
+
+export interface TargetAccess {
+  location: TargetLocation
+  /** @throws AppError `unreachable` */
+  open(): Promise<Target>
 }
 
 /** A place of its own for a drill, removed with everything in it. */

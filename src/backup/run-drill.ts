@@ -217,7 +217,7 @@ async function requestJson<T>(server: DrillServer, path: string): Promise<T> {
 }
 
 async function newestGood(parts: BackupParts): Promise<string> {
-  const newest = (await parts.catalogue.list()).find((entry) => !entry.isDamaged && entry.state.failed_at === undefined)
+  const newest = (await parts.source.list()).find((entry) => !entry.isDamaged && entry.state.failed_at === undefined)
   if (newest === undefined)
     throw new AppError('not-found', `there is no bundle in "${parts.catalogue.directory}"`, {
       hint: 'run "certautopilot backup create" first',

@@ -29,7 +29,7 @@ export interface Staged {
 
 /** Loads a bundle into a staged copy while checking everything that `verify --level full` checks. */
 export async function stageBundle(parts: BackupParts, staging: Staging, input: StageInput, signal: AbortSignal): Promise<Staged> {
-  const file = await parts.catalogue.open(input.bundle)
+  const file = await parts.source.open(input.bundle)
   let secrets: Buffer | undefined
   let tally: EnvelopeTally | undefined
   let bytesDone = 0

@@ -38,7 +38,7 @@ const quickDocuments = 1
  */
 export async function verifyBackup(parts: BackupParts, input: VerifyInput): Promise<Verification> {
   const started = performance.now()
-  const file = await parts.catalogue.open(input.bundle)
+  const file = await parts.source.open(input.bundle)
   const tally: { current?: EnvelopeTally } = {}
   let bytesDone = 0
   const counted = async function* () {

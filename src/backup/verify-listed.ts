@@ -8,7 +8,7 @@ export async function verifyListed(
   parts: BackupParts,
   input: { bundle: string; level: VerifyLevel; acceptForeign: boolean },
 ): Promise<Verification> {
-  const isListed = !input.bundle.includes('/')
+  const isListed = !input.bundle.includes('/') && parts.source === parts.catalogue
   const remember = (state: object) => (isListed ? parts.catalogue.addState(input.bundle, state) : undefined)
   const identities = await parts.host.identities()
   const result = await verifyBackup(parts, { ...input, identities }).catch(async (error) => {

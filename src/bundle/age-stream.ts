@@ -76,6 +76,18 @@ export async function* openSealedStream(identities: readonly Secret[], source: A
   }
 }
 
+/** Opens and seals again to other recipients, under a new file key. @throws as `openSealedStream` and `sealWrapping` */
+export async function* resealedStream(
+  identities: readonly Secret[],
+  source: AsyncIterable<Uint8Array>,
+  recipients: readonly string[],
+): AsyncGenerator<Buffer> {
+  const { header, fileKey } = await makeHeader(recipients)
+  const payloadNonce = randomBytes(payloadNonceBytes)
+  yield Buffer.concat([header, payloadNonce])
+  yield* sealBody(payloadKey(fileKey, payloadNonce), openSealedStream(identities, source), 0)
+}
+
 /** The library wraps the file key for each recipient; a recipient of our own learns it on the way. */
 async function makeHeader(recipients: readonly string[]): Promise<{ header: Buffer; fileKey: Buffer }> {
   if (recipients.length === 0)

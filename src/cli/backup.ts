@@ -1,7 +1,8 @@
 import { hostActor } from '../audit/audit.ts'
-import { backupTaken, retained, told } from '../backup/backup-jobs.ts'
+import { backupTaken, copied, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { countsOf } from '../backup/catalogue.ts'
+import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { createBackup } from '../backup/create-backup.ts'
 import type { BackupParts } from '../backup/parts.ts'
 import { pinBackup, previewPrune, pruneBackups, unpinBackup } from '../backup/prune-backups.ts'
@@ -11,8 +12,9 @@ import { recipientOf } from '../bundle/age-keys.ts'
 import type { Manifest } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
-import { type Command, identityOption, operand } from './command.ts'
+import { type Command, fromOption, identityOption, operand } from './command.ts'
 import { table } from './output.ts'
+import { commands as targetCommands } from './targets.ts'
 
 export const commands: Command[] = [
   {
@@ -22,10 +24,12 @@ export const commands: Command[] = [
     async run(context) {
       const host = await context.host()
       let retention = ''
+      let targets: TargetResult[] = []
       const result = await context.withStore(host, async (store) => {
         const failure = { event: 'backup.failed', subject: 'host' }
         const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal))
         await store.commit([backupTaken(hostActor, taken)])
+        targets = await copied(host.backup, store, hostActor, context.signal)
         retention = await retained(host.backup, store, hostActor)
         return taken
       })
@@ -41,6 +45,7 @@ export const commands: Command[] = [
           recipients: artefact.recipients,
           suspect: manifest.suspect,
           retention,
+          targets,
         },
         [
           `snapshot   ${shortTime(manifest.point_in_time.taken_at)} UTC, proven`,
@@ -52,24 +57,27 @@ export const commands: Command[] = [
             ? [`sealed to  ${artefact.recipients.map(shortRecipient).join(', ')}`]
             : ['sealed to  nobody: whoever has the file has the keys']),
           retention.replace(': ', '  '),
+          ...targets.map((result) => targetLine(result).replace(/^target /, 'target     ')),
           ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
         ],
       )
+      requireWhole(targets)
     },
   },
   {
     name: 'backup list',
-    summary: 'list the bundles of this host, newest first',
-    examples: ['backup list', 'backup list --json'],
-    async run(context) {
-      const { backup } = await context.host()
-      const entries = await backup.catalogue.list()
+    summary: 'list the bundles of this host or of a target, newest first',
+    options: fromOption,
+    examples: ['backup list', 'backup list --from offsite --json'],
+    async run(context, args) {
+      const { backup } = await context.host({ from: args.text('from') })
+      const entries = await backup.source.list()
       const rows = entries.map((entry) => [entry.name, formatBytes(entry.bytes), kekNames(entry.sidecar?.manifest), stateOf(entry)])
       const lines =
         entries.length === 0
-          ? [`no bundle in "${backup.catalogue.directory}" yet: run "certautopilot backup create"`]
+          ? [`no bundle in "${backup.source.directory}" yet: run "certautopilot backup create"`]
           : table([['bundle', 'size', 'KEK', 'state'], ...rows])
-      context.out.summary({ directory: backup.catalogue.directory, bundles: entries.map(listed) }, lines)
+      context.out.summary({ directory: backup.source.directory, bundles: entries.map(listed) }, lines)
     },
   },
   {
@@ -104,17 +112,19 @@ export const commands: Command[] = [
     options: {
       level: { type: 'string', value: 'quick|full', help: 'full (default) opens every envelope, quick a sample' },
       ...identityOption,
+      ...fromOption,
     },
     examples: [
       'backup verify',
+      'backup verify --from offsite --identity recovery-kit.txt',
       'backup verify certautopilot-backup-20261123-031502.tar.age --level quick',
       'backup verify ./copied.tar.age --identity recovery-kit.txt',
     ],
     async run(context, args) {
-      const { backup } = await context.host({ identityFile: args.text('identity') })
+      const { backup } = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
-      const bundle = args.positionals[0] ?? (await newest(await backup.catalogue.list()))
+      const bundle = args.positionals[0] ?? (await newest(await backup.source.list()))
       const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') })
       const { manifest } = result.signed
       context.out.summary(
@@ -222,6 +232,7 @@ export const commands: Command[] = [
       ])
     },
   },
+  ...targetCommands,
 ]
 
 /** Proves something only if the bundle is sealed, and the identity is a person's and not the host's own. */

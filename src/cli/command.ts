@@ -40,6 +40,10 @@ export const identityOption: Record<string, OptionSpec> = {
   'accept-foreign': { type: 'boolean', help: 'accept a bundle that is unsigned or signed by an unknown key' },
 }
 
+export const fromOption: Record<string, OptionSpec> = {
+  from: { type: 'string', value: 'TARGET', help: 'read bundles at a target, by its name or URL, instead of the backup folder' },
+}
+
 export function helpText(command: Command): string {
   const options = { ...command.options, ...commonOptions }
   const rows = Object.entries(options).map(

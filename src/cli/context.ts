@@ -17,7 +17,7 @@ export interface Context {
   environment: NodeJS.ProcessEnv
   isInteractive: boolean
   /** Configuration and files of this host. @throws AppError `config` */
-  host(options?: { identityFile?: string | undefined }): Promise<Loaded & { backup: BackupParts }>
+  host(options?: { identityFile?: string | undefined; from?: string | undefined }): Promise<Loaded & { backup: BackupParts }>
   /** Opens the database that is configured, and closes it after `use`. */
   withStore<T>(host: { backup: BackupParts }, use: (store: Store) => Promise<T>): Promise<T>
   /** A request to the running service, as the operator on the host. @throws AppError `unreachable` · as the service answered */

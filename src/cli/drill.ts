@@ -6,7 +6,7 @@ import { runDrill } from '../backup/run-drill.ts'
 import { isSignedBy } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
 import { formatDuration, plural } from '../core/units.ts'
-import { type Command, identityOption } from './command.ts'
+import { type Command, fromOption, identityOption } from './command.ts'
 import { table } from './output.ts'
 
 export const commands: Command[] = [
@@ -14,10 +14,10 @@ export const commands: Command[] = [
     name: 'drill run',
     summary: 'restore a bundle into isolation and prove that it works',
     operands: '[BUNDLE]',
-    options: identityOption,
+    options: { ...identityOption, ...fromOption },
     examples: ['drill run', 'drill run certautopilot-backup-20261123-031502.tar.age --json'],
     async run(context, args) {
-      const host = await context.host({ identityFile: args.text('identity') })
+      const host = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
       const { backup } = host
       const input = {
         bundle: args.positionals[0],

@@ -4,7 +4,7 @@ import { restoreBackup, undoRestore } from '../backup/restore-backup.ts'
 import { verifyBackup } from '../backup/verify-backup.ts'
 import { formatDuration, plural } from '../core/units.ts'
 import { openEpoch, releaseSafeMode } from '../epoch/epoch.ts'
-import { type Command, identityOption, operand } from './command.ts'
+import { type Command, fromOption, identityOption, operand } from './command.ts'
 import type { Context } from './context.ts'
 import { table } from './output.ts'
 
@@ -13,13 +13,13 @@ export const commands: Command[] = [
     name: 'restore plan',
     summary: 'verify a bundle and show what a restore would do; changes nothing',
     operands: 'BUNDLE',
-    options: identityOption,
+    options: { ...identityOption, ...fromOption },
     examples: [
       'restore plan certautopilot-backup-20261123-031502.tar.age',
       'restore plan ./copied.tar.age --identity recovery-kit.txt',
     ],
     async run(context, args) {
-      const host = await context.host({ identityFile: args.text('identity') })
+      const host = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
       const { backup } = host
       const bundle = operand(args, 0, 'BUNDLE')
       const verified = await verifyBackup(backup, {
@@ -58,6 +58,7 @@ export const commands: Command[] = [
     operands: 'BUNDLE',
     options: {
       ...identityOption,
+      ...fromOption,
       'no-safety-bundle': { type: 'boolean', help: 'take no backup of the present first (it is kept aside all the same)' },
     },
     examples: [
@@ -66,7 +67,7 @@ export const commands: Command[] = [
       'restore apply dump.archive.gz --accept-foreign',
     ],
     async run(context, args) {
-      const { backup } = await context.host({ identityFile: args.text('identity') })
+      const { backup } = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
       const result = await restoreBackup(
         backup,
         {

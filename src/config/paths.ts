@@ -20,6 +20,8 @@ export interface Paths {
   setupToken: string
   adminSocket: string
   backups: string
+  /** Credentials of targets. Kept out of bundles, so that whoever opens one cannot reach the others. */
+  targets: string
 }
 
 export function pathsOf(environment: NodeJS.ProcessEnv): Paths {
@@ -46,5 +48,6 @@ export function pathsIn(home: string): Paths {
     setupToken: inHome('run', 'setup-token'),
     adminSocket: inHome('run', 'admin.sock'),
     backups: inHome('backups'),
+    targets: inHome('targets.env'),
   }
 }

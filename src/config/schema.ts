@@ -125,6 +125,11 @@ export const settings = {
   ),
   'certificates.renew_before_days': setting(days, 30, 'days before expiry at which a certificate is renewed'),
   'backup.directory': hostSetting(text, '', 'where bundles are kept; "backups" in the home folder if empty'),
+  'backup.targets': hostSetting(
+    list,
+    [] as string[],
+    'where copies of bundles go, NAME=URL each: disk:///mnt/backup, s3://bucket/folder?endpoint=https://s3.example.org; credentials stand in targets.env',
+  ),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),
   'backup.recipients': setting(list, [] as string[], 'age recipients of people who can restore (age1...)'),
   'backup.schedule': hostSetting(

@@ -30,6 +30,7 @@ export const errorCodes = [
   'refused-by-dns',
   'refused-by-channel',
   'deploy-failed',
+  'partial',
   'interrupted',
 ] as const
 

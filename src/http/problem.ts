@@ -32,6 +32,7 @@ export const httpStatus = {
   'refused-by-dns': 502,
   'refused-by-channel': 502,
   'deploy-failed': 502,
+  partial: 502,
   interrupted: 503,
 } as const satisfies Record<ErrorCode, number>
 

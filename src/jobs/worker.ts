@@ -65,6 +65,7 @@ const isRetryable = {
   'refused-by-dns': true,
   'refused-by-channel': true,
   'deploy-failed': true,
+  partial: false,
   interrupted: true,
 } as const satisfies Record<ErrorCode, boolean>
 

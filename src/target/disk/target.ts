@@ -1,0 +1,83 @@
+import { randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
+import type { Target, TargetLocation } from '../target.ts'
+
+const readBytes = 256 * 1024
+
+/** A folder on another disk, a mount mostly. It is never made: a mount that is missing must not be mistaken for an empty one. */
+export function openDiskTarget({ name, url }: TargetLocation): Target {
+  return new DiskTarget(name, decodeURIComponent(url.pathname))
+}
+
+class DiskTarget implements Target {
+  readonly name: string
+  readonly place: string
+
+  constructor(name: string, folder: string) {
+    this.name = name
+    this.place = folder
+  }
+
+  async put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
+    const temporary = join(this.place, `.new-${randomUUID()}`)
+    try {
+      await this.#write(temporary, content)
+      await rename(temporary, join(this.place, name))
+      await using folder = await open(this.place, 'r')
+      await folder.sync()
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {})
+      throw this.#failure(error)
+    }
+  }
+
+  async list(): Promise<{ name: string; bytes: number }[]> {
+    try {
+      const names = (await readdir(this.place)).filter((name) => !name.startsWith('.'))
+      return await Promise.all(names.map(async (name) => ({ name, bytes: (await stat(join(this.place, name))).size })))
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  async *open(name: string): AsyncGenerator<Buffer> {
+    const path = join(this.place, name)
+    await stat(path).catch((error) => {
+      if (systemCodeOf(error) !== 'ENOENT') throw this.#failure(error)
+      throw new AppError('not-found', `there is no "${name}" at target "${this.name}"`)
+    })
+    try {
+      yield* createReadStream(path, { highWaterMark: readBytes }) as AsyncIterable<Buffer>
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    await rm(join(this.place, name), { force: true }).catch((error) => {
+      throw ['EACCES', 'EPERM'].includes(systemCodeOf(error) ?? '')
+        ? new AppError('forbidden', `"${name}" at target "${this.name}" cannot be removed: ${messageOf(error)}`, { cause: error })
+        : this.#failure(error)
+    })
+  }
+
+  async #write(path: string, content: AsyncIterable<Buffer>): Promise<void> {
+    await using file = await open(path, 'wx', 0o600)
+    for await (const chunk of content) await file.write(chunk)
+    await file.sync()
+  }
+
+  #failure(error: unknown): unknown {
+    if (error instanceof AppError || systemCodeOf(error) === undefined) return error
+    return new AppError('unreachable', `target "${this.name}" (${this.place}): ${messageOf(error)}`, {
+      hint:
+        systemCodeOf(error) === 'ENOENT'
+          ? 'is it mounted? the folder has to be there'
+          : 'look at its owner, its mode and its free space',
+      cause: error,
+    })
+  }
+}

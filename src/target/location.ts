@@ -1,0 +1,72 @@
+import { AppError } from '../core/app-error.ts'
+import type { TargetLocation, TargetRules } from './target.ts'
+
+export const targetKinds = ['disk', 's3'] as const
+const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'governance' }
+const known = {
+  disk: ['keep_daily', 'keep_weekly', 'keep_monthly'],
+  s3: [
+    'keep_daily',
+    'keep_weekly',
+    'keep_monthly',
+    'endpoint',
+    'region',
+    'lock_days',
+    'lock_mode',
+    'sse',
+    'kms_key',
+    'storage_class',
+  ],
+} as const
+
+/**
+ * Reads `NAME=URL`, or a URL alone, whose name is then its scheme: `disk:///mnt/backup`, `s3://bucket/folder?endpoint=https://...`.
+ * @throws AppError `config` naming what is wrong
+ */
+export function parseLocation(text: string): TargetLocation {
+  const [, given, address = ''] = text.match(/^(?:([A-Za-z0-9_-]{1,32})=)?([a-z0-9]+:\/\/.*)$/) ?? []
+  const url = URL.canParse(address) ? new URL(address) : undefined
+  const kind = targetKinds.find((candidate) => url?.protocol === `${candidate}:`)
+  if (url === undefined || kind === undefined)
+    throw wrong(
+      text,
+      'expected NAME=URL, with a URL such as disk:///mnt/backup or s3://bucket/folder?endpoint=https://s3.example.org',
+    )
+  if (url.password !== '' || url.username !== '') throw wrong(text, 'credentials do not belong here, but into targets.env')
+  const stranger = [...url.searchParams.keys()].find((key) => !(known[kind] as readonly string[]).includes(key))
+  if (stranger !== undefined) throw wrong(text, `"${stranger}" is not known; there are ${known[kind].join(', ')}`)
+  if (kind === 's3' && url.hostname === '') throw wrong(text, 'the bucket is missing')
+  return { name: given ?? kind, url, rules: rulesOf(text, url.searchParams) }
+}
+
+/** @throws AppError `config` also when two have one name */
+export function parseLocations(texts: readonly string[]): TargetLocation[] {
+  const locations = texts.map(parseLocation)
+  const twice = locations.find(({ name }, index) => locations.findIndex((other) => other.name === name) !== index)
+  if (twice !== undefined) throw new AppError('config', `backup.targets: two targets are called "${twice.name}"`)
+  return locations
+}
+
+function rulesOf(text: string, parameters: URLSearchParams): TargetRules {
+  const number = (key: string, initial: number) => {
+    const value = parameters.get(key)
+    if (value === null) return initial
+    if (!/^\d{1,4}$/.test(value)) throw wrong(text, `"${key}" is "${value}", expected a number`)
+    return Number(value)
+  }
+  const lockMode = parameters.get('lock_mode') ?? 'governance'
+  if (lockMode !== 'governance' && lockMode !== 'compliance')
+    throw wrong(text, `"lock_mode" is "${lockMode}", expected governance or compliance`)
+  return {
+    daily: number('keep_daily', rulesOffHost.daily),
+    weekly: number('keep_weekly', rulesOffHost.weekly),
+    monthly: number('keep_monthly', rulesOffHost.monthly),
+    lockDays: number('lock_days', rulesOffHost.lockDays),
+    lockMode,
+  }
+}
+
+function wrong(text: string, problem: string): AppError {
+  const shown = text.replace(/\/\/[^/@]*@/, '//...@')
+  return new AppError('config', `backup.targets: "${shown}": ${problem}`)
+}

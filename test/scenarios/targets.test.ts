@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict'
+import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { DeleteObjectCommand } from '@aws-sdk/client-s3'
+import { needs } from '../servers.ts'
+import { startMinio } from '../target-servers.ts'
+import { newHost, type TestHost } from '../test-host.ts'
+
+async function folderOf(t: { after(run: () => Promise<void>): void }): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-target-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+interface TargetReport {
+  target: string
+  copied: string[]
+  removed: string[]
+  error: string
+  note: string
+}
+
+async function created(host: TestHost): Promise<{ exitCode: number; bundle: string; targets: TargetReport[]; said: string }> {
+  const run = await host.cli('backup', 'create', '--json')
+  const summary = run.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .find(({ message_type }) => message_type === 'summary')
+  return { exitCode: run.exitCode, said: run.stdout + run.stderr, ...(summary as { bundle: string; targets: TargetReport[] }) }
+}
+
+test('disk: a copy is sealed to people only, verified from there, and restored from there on a bare machine', async (t) => {
+  const folder = await folderOf(t)
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
+  await host.furnish(3)
+  const { exitCode, bundle, targets } = await created(host)
+  assert.equal(exitCode, 0)
+  assert.deepEqual(targets, [{ target: 'nas', copied: [bundle], removed: [], error: '', note: '' }])
+  assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`])
+  assert.equal((await stat(join(folder, bundle))).mode & 0o777, 0o600)
+
+  const refused = await host.cli('backup', 'verify', '--from', 'nas')
+  assert.equal(refused.exitCode, 12, 'this host cannot open what left it')
+  const kit = host.paths.recoveryKit
+  const verified = await host.ok('backup', 'verify', '--from', 'nas', '--identity', kit, '--json')
+  assert.equal(verified.json.bundle, bundle)
+  const listed = (await host.ok('backup', 'list', '--from', 'nas', '--json')).json as unknown as { bundles: { name: string }[] }
+  assert.deepEqual(
+    listed.bundles.map(({ name }) => name),
+    [bundle],
+  )
+  await host.ok('drill', 'run', '--from', 'nas', '--identity', kit)
+
+  await using bare = await newHost()
+  await mkdir(bare.home, { recursive: true })
+  const carried = join(bare.home, 'kit.txt')
+  await copyFile(kit, carried)
+  await bare.ok('restore', 'apply', bundle, '--from', `disk://${folder}`, '--identity', carried)
+  await bare.start()
+  assert.equal(((await bare.ok('cert', 'list', '--json')).json.items as unknown[]).length, 3)
+})
+
+test('a target that fails is partial (3), told of, and caught up by the next run; the others get theirs', async (t) => {
+  const folder = await folderOf(t)
+  const targets = `good=disk://${folder}/good,missing=disk://${folder}/missing`
+  await mkdir(join(folder, 'good'))
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: targets })
+  await host.furnish(1)
+  const first = await created(host)
+  assert.equal(first.exitCode, 3)
+  assert.match(first.said, /good on this host, but target .*missing.*ENOENT/)
+  assert.deepEqual(
+    first.targets.map(({ target, copied }) => [target, copied]),
+    [
+      ['good', [first.bundle]],
+      ['missing', []],
+    ],
+  )
+  await host.ok('backup', 'verify', first.bundle)
+  const audit = await host.ok('audit', 'list', '--json')
+  assert.match(audit.stdout, /backup\.partial/)
+
+  await mkdir(join(folder, 'missing'))
+  const second = await created(host)
+  assert.equal(second.exitCode, 0)
+  assert.deepEqual(second.targets[1]?.copied, [second.bundle, first.bundle])
+  assert.deepEqual(second.targets[0]?.copied, [second.bundle])
+  assert.equal((await host.cli('backup', 'target', 'test', 'nobody')).exitCode, 10)
+  await host.ok('backup', 'target', 'test', 'good')
+  const list = (await host.ok('backup', 'target', 'list', '--json')).json as unknown as { targets: { bundles: number }[] }
+  assert.deepEqual(
+    list.targets.map(({ bundles }) => bundles),
+    [2, 2],
+  )
+})
+
+test('a copy that was damaged there is refused; half a copy counts for nothing; what is of others stays', async (t) => {
+  const folder = await folderOf(t)
+  const target = { CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}?keep_daily=1&keep_weekly=0&keep_monthly=0` }
+  const few = { ...target, CERTAUTOPILOT_BACKUP_KEEP_LEAST: '1' }
+  await using other = await newHost(few)
+  await other.furnish(1)
+  const theirs = (await created(other)).bundle
+  await using host = await newHost(few)
+  await host.furnish(1)
+  const first = await created(host)
+  const second = await created(host)
+  assert.deepEqual(second.targets[0]?.removed, [first.bundle])
+  assert.ok((await readdir(folder)).includes(theirs), 'a bundle of another installation is never removed')
+
+  await using file = await open(join(folder, second.bundle), 'r+')
+  const { size } = await file.stat()
+  await file.write(Buffer.from([0xff]), 0, 1, Math.floor(size / 2))
+  const kit = ['--identity', host.paths.recoveryKit]
+  assert.equal((await host.cli('backup', 'verify', second.bundle, '--from', 'nas', ...kit)).exitCode, 23)
+  await file.truncate(size - 10)
+  const listed = await host.ok('backup', 'list', '--from', 'nas')
+  assert.match(listed.stdout, /damaged/)
+  await rm(join(folder, `${second.bundle}.manifest.json`))
+  assert.ok(!(await host.ok('backup', 'list', '--from', 'nas')).stdout.includes(second.bundle))
+  assert.equal((await host.cli('backup', 'verify', '--from', 'elsewhere')).exitCode, 10)
+  assert.equal((await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: 'x=ftp://nowhere' }, 'backup', 'list')).exitCode, 2)
+  assert.equal((await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: 'x=s3://u:p@bucket' }, 'backup', 'list')).exitCode, 2)
+})
+
+test(
+  's3: copies go in parts with checksums, are locked, read back, verified and restored from the bucket',
+  needs('MINIO'),
+  async (t) => {
+    await using minio = await startMinio()
+    await minio.createBucket('vault', { isLocked: true })
+    const url = `s3://vault/prod?endpoint=${minio.endpoint}&lock_days=2&lock_mode=compliance`
+    const secrets = Object.fromEntries(
+      Object.entries(minio.credentials).map(([name, value]) => [`CAP_TARGET_OFFSITE_${name}`, value]),
+    )
+    await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `offsite=${url}`, ...secrets })
+    await host.furnish(3)
+    const { exitCode, bundle, targets, said } = await created(host)
+    assert.equal(exitCode, 0, said)
+    assert.deepEqual(targets[0]?.copied, [bundle])
+    const stored = await minio.versions('vault')
+    assert.deepEqual(stored.map(({ key }) => key).sort(), [`prod/${bundle}`, `prod/${bundle}.manifest.json`])
+    const locked = stored.find(({ key }) => key === `prod/${bundle}`)
+    await assert.rejects(
+      minio.client.send(
+        new DeleteObjectCommand({
+          Bucket: 'vault',
+          Key: `prod/${bundle}`,
+          VersionId: locked?.versionId,
+          BypassGovernanceRetention: true,
+        }),
+      ),
+      /WORM|locked|Access Denied|retention/i,
+    )
+    const kit = host.paths.recoveryKit
+    await host.ok('backup', 'verify', '--from', 'offsite', '--identity', kit)
+    const probe = await host.ok('backup', 'target', 'test', 'offsite')
+    assert.match(probe.stdout, /written, read and listed/)
+
+    await using bare = await newHost(
+      Object.fromEntries(Object.entries(minio.credentials).map(([name, value]) => [`CAP_TARGET_${name}`, value])),
+    )
+    const folder = await folderOf(t)
+    await copyFile(kit, join(folder, 'kit.txt'))
+    await bare.ok('restore', 'apply', bundle, '--from', url, '--identity', join(folder, 'kit.txt'))
+    await bare.start()
+    assert.equal(((await bare.ok('cert', 'list', '--json')).json.items as unknown[]).length, 3)
+
+    await minio.put('vault', 'prod/certautopilot-backup-20990101-000000.tar.age', 'half')
+    assert.ok(!(await host.ok('backup', 'list', '--from', 'offsite')).stdout.includes('20990101'), 'half a copy is none')
+    const wrong = await host.cliWith({ CAP_TARGET_OFFSITE_SECRET_ACCESS_KEY: 'wrong' }, 'backup', 'create', '--json')
+    assert.equal(wrong.exitCode, 3)
+    assert.ok(!wrong.stdout.includes(minio.credentials.SECRET_ACCESS_KEY) && !wrong.stderr.includes('wrong'))
+    assert.equal(
+      (
+        await host.cliWith(
+          { CERTAUTOPILOT_BACKUP_TARGETS: `offsite=s3://nothing?endpoint=${minio.endpoint}` },
+          'backup',
+          'target',
+          'test',
+          'offsite',
+        )
+      ).exitCode,
+      28,
+    )
+  },
+)
+
+test('credentials of targets come from targets.env, which no bundle holds', async (t) => {
+  const folder = await folderOf(t)
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
+  await host.furnish(1)
+  await writeFile(host.paths.targets, 'CAP_TARGET_NAS_ACCESS_KEY_ID=abc\n', { mode: 0o600 })
+  const bundle = await host.backup()
+  const shown = (await host.ok('backup', 'show', bundle, '--json')).json as unknown as { manifest: { members: { name: string }[] } }
+  assert.ok(!shown.manifest.members.some(({ name }) => name.includes('targets')))
+  assert.ok(!(await readFile(join(folder, `${bundle}.manifest.json`), 'utf8')).includes('abc'))
+})

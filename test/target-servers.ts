@@ -1,0 +1,60 @@
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CreateBucketCommand, ListObjectVersionsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { freePort, start } from './acme-servers.ts'
+import { findProgram } from './servers.ts'
+
+const user = 'certautopilot-test'
+const password = 'not a secret of anybody'
+
+export interface ObjectStore extends AsyncDisposable {
+  readonly endpoint: string
+  /** What the product is given. */
+  readonly credentials: { ACCESS_KEY_ID: string; SECRET_ACCESS_KEY: string }
+  createBucket(name: string, options?: { isLocked?: boolean }): Promise<void>
+  put(bucket: string, key: string, body: string): Promise<void>
+  /** How many versions of each key there are, and until when they are locked. */
+  versions(bucket: string): Promise<{ key: string; isMarker: boolean; versionId: string }[]>
+  client: S3Client
+}
+
+/** A real MinIO, with versioning and object lock. */
+export async function startMinio(): Promise<ObjectStore> {
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-minio-'))
+  const [port, consolePort] = [await freePort(), await freePort()]
+  const words = ['server', join(folder, 'data'), '--address', `127.0.0.1:${port}`, '--console-address', `127.0.0.1:${consolePort}`]
+  const environment = { MINIO_ROOT_USER: user, MINIO_ROOT_PASSWORD: password, HOME: folder }
+  const running = await start(findProgram('MINIO') as string, words, { folder, environment, isReady: /^API: / })
+  const endpoint = `http://127.0.0.1:${port}`
+  const client = new S3Client({
+    endpoint,
+    forcePathStyle: true,
+    region: 'us-east-1',
+    credentials: { accessKeyId: user, secretAccessKey: password },
+  })
+  return {
+    endpoint,
+    client,
+    credentials: { ACCESS_KEY_ID: user, SECRET_ACCESS_KEY: password },
+    async createBucket(name, { isLocked = false } = {}) {
+      await client.send(new CreateBucketCommand({ Bucket: name, ObjectLockEnabledForBucket: isLocked }))
+    },
+    async put(bucket, key, body) {
+      await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: body }))
+    },
+    async versions(bucket) {
+      const { Versions = [], DeleteMarkers = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }))
+      const shown = (isMarker: boolean) => (version: { Key?: string | undefined; VersionId?: string | undefined }) => ({
+        key: version.Key ?? '',
+        versionId: version.VersionId ?? '',
+        isMarker,
+      })
+      return [...Versions.map(shown(false)), ...DeleteMarkers.map(shown(true))]
+    },
+    async [Symbol.asyncDispose]() {
+      client.destroy()
+      await running[Symbol.asyncDispose]()
+    },
+  }
+}
