@@ -132,6 +132,7 @@ function fromTarget(targets: readonly TargetAccess[], from: string, environment:
 
 async function openTarget(location: TargetLocation, secrets: TargetSecrets): Promise<Target> {
   if (location.url.protocol === 'disk:') return (await import('./target/disk/target.ts')).openDiskTarget(location)
+  if (location.url.protocol === 'sftp:') return (await import('./target/sftp/target.ts')).openSftpTarget(location, secrets)
   return (await import('./target/s3/target.ts')).openS3Target(location, secrets)
 }
 

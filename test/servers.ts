@@ -12,6 +12,7 @@ type Program =
   | 'PEBBLE'
   | 'NAMED'
   | 'MINIO'
+  | 'SSHD'
   | 'CHROMIUM'
   | 'AGE'
   | 'OPENSSL'

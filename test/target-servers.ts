@@ -1,5 +1,6 @@
-import { mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { execFileSync } from 'node:child_process'
+import { copyFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, ListObjectVersionsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { freePort, start } from './acme-servers.ts'
@@ -56,5 +57,45 @@ export async function startMinio(): Promise<ObjectStore> {
       client.destroy()
       await running[Symbol.asyncDispose]()
     },
+  }
+}
+
+export interface SshServer extends AsyncDisposable {
+  /** `USER@HOST:PORT` */
+  readonly address: string
+  /** As it is pinned. */
+  readonly hostKey: string
+  readonly privateKeyFile: string
+}
+
+/** A real sshd that lets the present user in with one key, for SFTP only. */
+export async function startSshd(): Promise<SshServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-sshd-'))
+  const port = await freePort()
+  for (const name of ['host', 'user']) execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(folder, name)])
+  await copyFile(join(folder, 'user.pub'), join(folder, 'authorized'))
+  const lines = [
+    `Port ${port}`,
+    'ListenAddress 127.0.0.1',
+    `HostKey ${join(folder, 'host')}`,
+    `AuthorizedKeysFile ${join(folder, 'authorized')}`,
+    'StrictModes no',
+    'UsePAM no',
+    'PasswordAuthentication no',
+    'PermitRootLogin prohibit-password',
+    'PidFile none',
+    'Subsystem sftp internal-sftp',
+    'ForceCommand internal-sftp',
+  ]
+  await writeFile(join(folder, 'config'), `${lines.join('\n')}\n`)
+  await mkdir('/run/sshd', { recursive: true })
+  const words = ['-D', '-e', '-f', join(folder, 'config')]
+  const running = await start(findProgram('SSHD') as string, words, { folder, isReady: /Server listening/ })
+  const shown = execFileSync('ssh-keygen', ['-lf', join(folder, 'host.pub')]).toString()
+  return {
+    address: `${userInfo().username}@127.0.0.1:${port}`,
+    hostKey: shown.match(/SHA256:\S+/)?.[0] as string,
+    privateKeyFile: join(folder, 'user'),
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
 }

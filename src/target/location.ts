@@ -1,10 +1,11 @@
 import { AppError } from '../core/app-error.ts'
 import type { TargetLocation, TargetRules } from './target.ts'
 
-export const targetKinds = ['disk', 's3'] as const
+export const targetKinds = ['disk', 's3', 'sftp'] as const
 const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'governance' }
 const known = {
   disk: ['keep_daily', 'keep_weekly', 'keep_monthly'],
+  sftp: ['keep_daily', 'keep_weekly', 'keep_monthly', 'host_key'],
   s3: [
     'keep_daily',
     'keep_weekly',
@@ -20,7 +21,7 @@ const known = {
 } as const
 
 /**
- * Reads `NAME=URL`, or a URL alone, whose name is then its scheme: `disk:///mnt/backup`, `s3://bucket/folder?endpoint=https://...`.
+ * Reads `NAME=URL`, or a URL alone, whose name is then its scheme: `disk:///mnt/backup`, `s3://bucket/folder?endpoint=https://...`, `sftp://user@host/folder?host_key=SHA256:...`.
  * @throws AppError `config` naming what is wrong
  */
 export function parseLocation(text: string): TargetLocation {
@@ -30,9 +31,12 @@ export function parseLocation(text: string): TargetLocation {
   if (url === undefined || kind === undefined)
     throw wrong(
       text,
-      'expected NAME=URL, with a URL such as disk:///mnt/backup or s3://bucket/folder?endpoint=https://s3.example.org',
+      'expected NAME=URL, with a URL such as disk:///mnt/backup, s3://bucket/folder?endpoint=https://s3.example.org or sftp://user@host/folder?host_key=SHA256:...',
     )
-  if (url.password !== '' || url.username !== '') throw wrong(text, 'credentials do not belong here, but into targets.env')
+  if (url.password !== '' || (kind !== 'sftp' && url.username !== ''))
+    throw wrong(text, 'credentials do not belong here, but into targets.env')
+  if (kind === 'sftp' && !/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(url.searchParams.get('host_key')?.replaceAll(' ', '+') ?? ''))
+    throw wrong(text, 'the host key has to be pinned: host_key=SHA256:..., as "ssh-keygen -lf" shows it on the server')
   const stranger = [...url.searchParams.keys()].find((key) => !(known[kind] as readonly string[]).includes(key))
   if (stranger !== undefined) throw wrong(text, `"${stranger}" is not known; there are ${known[kind].join(', ')}`)
   if (kind === 's3' && url.hostname === '') throw wrong(text, 'the bucket is missing')

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
 import { needs } from '../servers.ts'
-import { startMinio } from '../target-servers.ts'
+import { startMinio, startSshd } from '../target-servers.ts'
 import { newHost, type TestHost } from '../test-host.ts'
 
 async function folderOf(t: { after(run: () => Promise<void>): void }): Promise<string> {
@@ -199,3 +199,32 @@ test('credentials of targets come from targets.env, which no bundle holds', asyn
   assert.ok(!shown.manifest.members.some(({ name }) => name.includes('targets')))
   assert.ok(!(await readFile(join(folder, `${bundle}.manifest.json`), 'utf8')).includes('abc'))
 })
+
+test(
+  'sftp: with a pinned host key copies go under a temporary name, and come back; another key is refused',
+  needs('SSHD'),
+  async (t) => {
+    await using server = await startSshd()
+    const folder = await folderOf(t)
+    const url = `sftp://${server.address}${folder}?host_key=${encodeURIComponent(server.hostKey)}`
+    const secrets = { CAP_TARGET_BOX_PRIVATE_KEY_FILE: server.privateKeyFile }
+    await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `box=${url}`, ...secrets })
+    await host.furnish(2)
+    const { exitCode, bundle, said } = await created(host)
+    assert.equal(exitCode, 0, said)
+    assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`])
+    await host.ok('backup', 'verify', '--from', 'box', '--identity', host.paths.recoveryKit)
+    await host.ok('backup', 'target', 'test', 'box')
+    assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`], 'the probe leaves nothing')
+
+    const another = `SHA256:${'A'.repeat(43)}`
+    const foreign = { CERTAUTOPILOT_BACKUP_TARGETS: `box=sftp://${server.address}${folder}?host_key=${another}` }
+    const refused = await host.cliWith(foreign, 'backup', 'target', 'test', 'box')
+    assert.equal(refused.exitCode, 28)
+    assert.match(refused.stderr, /host key is not the one that is pinned/)
+    const unpinned = { CERTAUTOPILOT_BACKUP_TARGETS: `box=sftp://${server.address}${folder}` }
+    assert.equal((await host.cliWith(unpinned, 'backup', 'list')).exitCode, 2)
+    await rm(folder, { recursive: true })
+    assert.equal((await created(host)).exitCode, 3)
+  },
+)
