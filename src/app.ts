@@ -8,6 +8,7 @@ import { readAuditHead } from './audit/link-audit.ts'
 import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
 import { pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
+import { requireTarget, testTarget } from './backup/test-target.ts'
 import { openPrivateKey } from './certificates/keys.ts'
 import { requireCertificate } from './certificates/list-certificates.ts'
 import type { CertificateParts } from './certificates/parts.ts'
@@ -269,6 +270,12 @@ function httpParts(app: App, log: Log): HttpParts {
     },
     recoveryKit: async () => ({ kit: await readKit(paths.recoveryKit), path: paths.recoveryKit }),
     backups: () => host.backup.catalogue.list(),
+    targets: host.backup.targets.map(({ location: { name, url } }) => ({
+      name,
+      kind: url.protocol.replace(':', ''),
+      place: `${url.protocol}//${url.host}${decodeURIComponent(url.pathname)}`,
+    })),
+    testTarget: async (name) => testTarget(await requireTarget(host.backup, name).open()),
     retention: () => previewPrune(host.backup),
     pinBackup: (name, pin) => (pin === undefined ? unpinBackup(host.backup, name) : pinBackup(host.backup, name, pin)),
     pruneBackups: () => pruneBackups(host.backup),

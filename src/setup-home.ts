@@ -4,6 +4,7 @@ import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { stringify } from 'yaml'
 import { newToken } from './access/access.ts'
 import { publishFile } from './backup/host/files.ts'
+import { recoveryKit } from './backup/recovery-kit.ts'
 import { newIdentity } from './bundle/age-keys.ts'
 import { newSigningKey, signerOf } from './bundle/manifest.ts'
 import { formatEnvFile, parseEnvFile } from './config/env-file.ts'
@@ -42,6 +43,7 @@ export async function setUpHome(
     recipient,
     signer: signerOf(new Secret(secrets.get(secretNames.signingKey) as string)),
     identity,
+    targets: [],
   })
   await publishFile(paths.recoveryKit, kit)
   await publishFile(paths.config, configText(recipient, settings.port))
@@ -78,22 +80,4 @@ async function completeSecrets(path: string, databaseUri: string | undefined, re
 function configText(recipient: string, port: number | undefined): string {
   const config = { ...(port === undefined ? {} : { server: { port } }), backup: { seal: 'age', recipients: [recipient] } }
   return `# Settings of CertAutopilot. "certautopilot config show" lists all of them with their defaults.\n${stringify(config)}`
-}
-
-function recoveryKit(kit: { installationId: string; recipient: string; signer: string; identity: Secret }): string {
-  return `# CertAutopilot recovery kit
-#
-# Whoever has this file and a bundle has everything: print it or put it into a safe, then remove it from this machine.
-#
-# installation  ${kit.installationId}
-# recipient     ${kit.recipient}
-# signing key   ${kit.signer}
-#
-# Prove that it works:            certautopilot backup key test --identity THIS-FILE
-# Restore, also on a new machine: certautopilot restore apply BUNDLE --identity THIS-FILE
-#
-# Not in any bundle, so have at hand: the URI of your MongoDB server, if you use one, and credentials of backup targets.
-#
-${kit.identity.reveal()}
-`
 }

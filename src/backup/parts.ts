@@ -90,6 +90,10 @@ export interface HostFiles {
   identities(): Promise<Secret[]>
   /** Signers of bundles that this host trusts: its own key and the one on a recovery kit at hand. */
   signers(): Promise<string[]>
+  /** A file that only this user reads; whole, or not there. */
+  writePrivateFile(path: string, content: string): Promise<void>
+  /** Writes `backup.recipients` into `config.yaml`, and leaves everything else in it as it is. @throws AppError `config` */
+  writeRecipients(recipients: readonly string[]): Promise<void>
   stageFiles(id: string, files: ReadonlyMap<string, Buffer>): Promise<void>
   swapFiles(id: string): Promise<void>
   swapFilesBack(id: string): Promise<void>

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '../core/app-error.ts'
 import type { Target } from '../target/target.ts'
 import { once } from './copy-to-targets.ts'
+import type { BackupParts, TargetAccess } from './parts.ts'
 
 export interface TargetProbe {
   place: string
@@ -10,6 +11,13 @@ export interface TargetProbe {
   /** Whether this credential can remove what it wrote. */
   canRemove: boolean
   milliseconds: number
+}
+
+/** @throws AppError `not-found` */
+export function requireTarget({ targets }: BackupParts, name: string): TargetAccess {
+  const found = targets.find(({ location }) => location.name === name)
+  if (found !== undefined) return found
+  throw new AppError('not-found', `there is no target "${name}"`, { hint: '"certautopilot backup target list" shows them' })
 }
 
 /** Writes a small file, reads it, finds it in the list, and tries to remove it. @throws AppError `unreachable` · `forbidden` */

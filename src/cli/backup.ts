@@ -13,6 +13,7 @@ import type { Manifest } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Command, fromOption, identityOption, operand } from './command.ts'
+import { commands as keyCommands } from './keys.ts'
 import { table } from './output.ts'
 import { commands as targetCommands } from './targets.ts'
 
@@ -232,6 +233,7 @@ export const commands: Command[] = [
       ])
     },
   },
+  ...keyCommands,
   ...targetCommands,
 ]
 

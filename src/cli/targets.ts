@@ -1,9 +1,9 @@
 import { targetLine } from '../backup/backup-jobs.ts'
 import { copyToTargets, requireWhole } from '../backup/copy-to-targets.ts'
-import type { BackupParts, TargetAccess } from '../backup/parts.ts'
+import type { TargetAccess } from '../backup/parts.ts'
 import { listTarget } from '../backup/target-catalogue.ts'
-import { testTarget } from '../backup/test-target.ts'
-import { AppError, messageOf } from '../core/app-error.ts'
+import { requireTarget, testTarget } from '../backup/test-target.ts'
+import { messageOf } from '../core/app-error.ts'
 import { formatDuration } from '../core/units.ts'
 import { type Command, operand } from './command.ts'
 import { table } from './output.ts'
@@ -70,11 +70,4 @@ async function look({ location, open }: TargetAccess) {
   } catch (error) {
     return { name, place: location.url.href.split('?')[0] as string, bundles: 0, newest: '', error: messageOf(error) }
   }
-}
-
-/** @throws AppError `not-found` */
-function requireTarget({ targets }: BackupParts, name: string): TargetAccess {
-  const found = targets.find(({ location }) => location.name === name)
-  if (found !== undefined) return found
-  throw new AppError('not-found', `there is no target "${name}"`, { hint: '"certautopilot backup target list" shows them' })
 }

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { audited } from '../audit/audit.ts'
 import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
-import { countsOf } from '../backup/catalogue.ts'
+import { type CatalogueEntry, countsOf } from '../backup/catalogue.ts'
+import { isVerified } from '../backup/retention.ts'
 import { AppError } from '../core/app-error.ts'
 import { type Route, route } from './route.ts'
 import { jobReply } from './schemas.ts'
@@ -28,6 +29,7 @@ export const backupRoutes: Route[] = [
           verified_level: z.string().nullable(),
           recovery_proven_at: z.string().nullable(),
           failure: z.string(),
+          copies: z.array(z.object({ target: z.string(), at: z.string() })),
           pin: z.object({ reason: z.string(), until: z.string().nullable(), by: z.string() }).nullable(),
           counts: z.record(z.string(), z.number()),
         }),
@@ -48,6 +50,7 @@ export const backupRoutes: Route[] = [
           verified_level: state.verified_level ?? null,
           recovery_proven_at: state.recovery_proven_at ?? null,
           failure: state.failure ?? '',
+          copies: Object.entries(state.copies ?? {}).map(([target, { at }]) => ({ target, at })),
           pin: state.pin ?? null,
           counts: sidecar === undefined ? {} : countsOf(sidecar.manifest),
         })),
@@ -124,6 +127,42 @@ export const backupRoutes: Route[] = [
       const isThere = (await parts.backups()).some((entry) => entry.name === params.name)
       if (!isThere) throw new AppError('not-found', `there is no bundle "${params.name}"`)
       return requestBackupJob(parts.store, caller.actor, backupJobKinds.verify, params.name, parts.clock.now())
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/api/v1/targets',
+    summary: 'where copies of bundles go, and how far each target is behind',
+    tag: 'backups',
+    role: 'viewer',
+    reply: z.object({
+      items: z.array(
+        z.object({
+          name: z.string(),
+          kind: z.string(),
+          place: z.string(),
+          copies: z.number().describe('of the bundles on this host'),
+          lacking: z.number().describe('verified bundles of this host that are newer than its newest copy'),
+          newest_at: z.string().nullable(),
+        }),
+      ),
+    }),
+    async handle({ parts }) {
+      const good = (await parts.backups()).filter(isVerified)
+      return { items: parts.targets.map((target) => ({ ...target, ...standingOf(target.name, good) })) }
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/targets/{name}/test',
+    summary: 'write, read, list and remove a small file at a target',
+    tag: 'backups',
+    role: 'admin',
+    params: z.strictObject({ name: z.string().min(1).max(32) }),
+    reply: z.object({ place: z.string(), bundles: z.number(), can_remove: z.boolean(), milliseconds: z.number() }),
+    async handle({ parts, params }) {
+      const { canRemove: can_remove, milliseconds, ...probe } = await parts.testTarget(params.name)
+      return { ...probe, can_remove, milliseconds: Math.round(milliseconds) }
     },
   }),
   route({
@@ -212,3 +251,14 @@ export const backupRoutes: Route[] = [
     handle: async ({ parts }) => ({ items: await parts.drills() }),
   }),
 ]
+
+/** @param good newest first */
+function standingOf(target: string, good: readonly CatalogueEntry[]) {
+  const copied = good.map(({ state }) => state.copies?.[target]?.at)
+  const newest = copied.findIndex((at) => at !== undefined)
+  return {
+    copies: copied.filter((at) => at !== undefined).length,
+    lacking: newest < 0 ? good.length : newest,
+    newest_at: copied[newest] ?? null,
+  }
+}

@@ -14,6 +14,9 @@ const recoverabilityReply = z.object({
   last_drill: z.object({ at: z.string(), outcome: z.string(), recovery_ms: z.number() }).nullable(),
   drill_interval_days: z.number(),
   copies: z.number(),
+  /** Targets off this host, and how many of them hold the newest good bundle. */
+  targets: z.number(),
+  targets_current: z.number(),
   damaged: z.number(),
 })
 
@@ -100,6 +103,8 @@ async function recoverabilityOf(parts: HttpParts): Promise<z.input<typeof recove
     last_drill: drill === undefined ? null : { at: drill.started_at, outcome: drill.outcome, recovery_ms: drill.recovery_ms },
     drill_interval_days: parts.drillIntervalDays,
     copies: good.length,
+    targets: parts.targets.length,
+    targets_current: parts.targets.filter(({ name }) => good[0]?.state.copies?.[name] !== undefined).length,
     damaged: entries.filter(({ isDamaged }) => isDamaged).length,
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
@@ -19,8 +20,10 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
   after(() => browser.close())
 
   for (const look of looks) {
-    test(`the whole first day, on ${look.name}`, async () => {
-      const { host: made, url } = await hostWithUrl()
+    test(`the whole first day, on ${look.name}`, async (t) => {
+      const folder = await mkdtemp(join(tmpdir(), 'certautopilot-nas-'))
+      t.after(() => rm(folder, { recursive: true }))
+      const { host: made, url } = await hostWithUrl({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
       await using host = made
       await host.ok('setup')
       await host.start()
@@ -98,6 +101,9 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await page.getByRole('button', { name: 'Run a drill' }).click()
       await page.getByText(/passed: restored in/).waitFor()
       await page.getByText(/Recovery in/).waitFor()
+      await page.getByText('newest at 1 of 1 target').waitFor()
+      await page.getByRole('button', { name: 'Test', exact: true }).click()
+      await page.getByText(/Written, read and listed/).waitFor()
       await page.getByRole('button', { name: 'Contents' }).click()
       await page.getByRole('cell', { name: 'certificate_private_keys' }).waitFor()
       await looked('backups')
@@ -196,9 +202,9 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
 })
 
 /** An installation that listens where we know. */
-async function hostWithUrl(): Promise<{ host: TestHost; url: string }> {
+async function hostWithUrl(environment: Record<string, string> = {}): Promise<{ host: TestHost; url: string }> {
   const port = await freePort()
-  return { host: await newHost({ CERTAUTOPILOT_SERVER_PORT: String(port) }), url: `http://127.0.0.1:${port}` }
+  return { host: await newHost({ CERTAUTOPILOT_SERVER_PORT: String(port), ...environment }), url: `http://127.0.0.1:${port}` }
 }
 
 async function go(page: Page, width: number, name: string): Promise<void> {

@@ -55,6 +55,8 @@ export interface Recoverability {
   last_drill: { at: string; outcome: string; recovery_ms: number } | null
   drill_interval_days: number
   copies: number
+  targets: number
+  targets_current: number
   damaged: number
 }
 
@@ -70,8 +72,18 @@ export interface Backup {
   verified_level: string | null
   recovery_proven_at: string | null
   failure: string
+  copies: { target: string; at: string }[]
   pin: { reason: string; until: string | null; by: string } | null
   counts: Record<string, number>
+}
+
+export interface BackupTarget {
+  name: string
+  kind: string
+  place: string
+  copies: number
+  lacking: number
+  newest_at: string | null
 }
 
 export interface Retention {

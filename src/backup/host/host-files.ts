@@ -13,6 +13,7 @@ import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
 import type { Secret } from '../../core/secret.ts'
 import type { HostFiles, RestoreJournal } from '../parts.ts'
 import { publishFile, syncDirectory } from './files.ts'
+import { writeRecipients } from './recipients.ts'
 
 export interface HostOptions {
   paths: Paths
@@ -36,6 +37,14 @@ class Host implements HostFiles {
   constructor(options: HostOptions) {
     this.#paths = options.paths
     this.#options = options
+  }
+
+  writePrivateFile(path: string, content: string): Promise<void> {
+    return publishFile(path, content)
+  }
+
+  writeRecipients(recipients: readonly string[]): Promise<void> {
+    return writeRecipients(this.#paths.config, recipients)
   }
 
   async members(): Promise<Member[]> {

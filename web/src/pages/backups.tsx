@@ -11,6 +11,7 @@ import { Card, PageHead } from '../parts/page.tsx'
 import { Prune } from '../parts/prune.tsx'
 import { RecoverabilityBand } from '../parts/recoverability.tsx'
 import { Empty, Failure, State, Waiting } from '../parts/states.tsx'
+import { Targets } from '../parts/targets.tsx'
 import { When } from '../parts/time.tsx'
 import type { Backup, Drill, Job, Overview, Retention } from '../types.ts'
 import { bytes, clock, seconds } from '../words.ts'
@@ -96,6 +97,7 @@ export function BackupsPage() {
             />
           ))}
         </div>
+        <Targets />
         <Group justify="space-between">
           <Title order={2} size="h5">
             Drills

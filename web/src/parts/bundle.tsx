@@ -39,6 +39,11 @@ export function Bundle({ backup, isBusy, verify, retention }: BundleProps) {
           {backup.kek_versions.map(({ version }) => `v${version}`).join(', ') || '?'} ·{' '}
           {backup.created_at && <When at={backup.created_at} />}
         </Text>
+        {backup.copies.length > 0 && (
+          <Text size="sm" c="var(--state-unknown)">
+            also at {backup.copies.map(({ target }) => target).join(', ')}
+          </Text>
+        )}
         {retention && (
           <Text size="sm" c="var(--state-unknown)">
             {retention.is_kept ? 'stays' : 'goes next'}: {retention.reasons.join('; ')}

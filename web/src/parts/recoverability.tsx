@@ -44,14 +44,24 @@ export function RecoverabilityBand({ data }: { data: Recoverability }) {
       </Cell>
       <Cell
         name="Copies"
-        rule="good: two bundles or more; copies off this host are still yours to make"
-        kind={data.damaged > 0 ? 'failing' : data.copies >= 2 ? 'ok' : data.copies === 1 ? 'soon' : 'failing'}
-        word={data.damaged > 0 ? `${data.damaged} damaged` : 'on this host only'}
+        rule="good: every target off this host holds the newest bundle"
+        kind={copiesKind(data)}
+        word={copiesWord(data)}
       >
         {plural(data.copies, 'good bundle')}
       </Cell>
     </SimpleGrid>
   )
+}
+
+function copiesKind({ copies, damaged, targets, targets_current }: Recoverability): StateKind {
+  if (damaged > 0 || copies === 0) return 'failing'
+  return targets > 0 && targets_current === targets ? 'ok' : 'soon'
+}
+
+function copiesWord({ damaged, targets, targets_current }: Recoverability): string {
+  if (damaged > 0) return `${damaged} damaged`
+  return targets === 0 ? 'on this host only' : `newest at ${targets_current} of ${plural(targets, 'target')}`
 }
 
 function Cell({
