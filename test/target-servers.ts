@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, ListObjectVersionsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -98,4 +99,49 @@ export async function startSshd(): Promise<SshServer> {
     privateKeyFile: join(folder, 'user'),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
+}
+
+export type ProxyFault = 'none' | 'cut uploads' | 'flip downloads' | 'hang up'
+
+export interface FaultyProxy extends AsyncDisposable {
+  readonly port: number
+  fault: ProxyFault
+}
+
+/** Stands between a client and a server, and does what networks do. */
+export async function startProxy(toPort: number): Promise<FaultyProxy> {
+  const sockets = new Set<Socket>()
+  const proxy = { fault: 'none' as ProxyFault }
+  const server = createTcpServer((client) => {
+    if (proxy.fault === 'hang up') return void client.destroy()
+    const upstream = connect(toPort, '127.0.0.1')
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket
+        .on('error', () => {})
+        .once('close', () => {
+          client.destroy()
+          upstream.destroy()
+        })
+    }
+    let sent = 0
+    client.on('data', (chunk: Buffer) => {
+      sent += chunk.length
+      if (proxy.fault === 'cut uploads' && sent > 20_000) client.destroy()
+      else upstream.write(chunk)
+    })
+    upstream.on('data', (chunk: Buffer) => {
+      const isBody = chunk.length > 4_000
+      if (proxy.fault === 'flip downloads' && isBody) chunk[chunk.length - 100] = (chunk[chunk.length - 100] as number) ^ 1
+      client.write(chunk)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return Object.assign(proxy, {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  })
 }

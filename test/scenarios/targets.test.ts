@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
 import { needs } from '../servers.ts'
-import { startMinio, startSshd } from '../target-servers.ts'
+import { startMinio, startProxy, startSshd } from '../target-servers.ts'
 import { newHost, type TestHost } from '../test-host.ts'
 
 async function folderOf(t: { after(run: () => Promise<void>): void }): Promise<string> {
@@ -228,3 +228,31 @@ test(
     assert.equal((await created(host)).exitCode, 3)
   },
 )
+
+test('s3: whatever the network does, no copy is there that is not whole, and the next run brings it', needs('MINIO'), async (t) => {
+  await using minio = await startMinio()
+  await minio.createBucket('vault')
+  await using proxy = await startProxy(Number(new URL(minio.endpoint).port))
+  const url = `s3://vault?endpoint=http://127.0.0.1:${proxy.port}`
+  const secrets = Object.fromEntries(Object.entries(minio.credentials).map(([name, value]) => [`CAP_TARGET_S3_${name}`, value]))
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: url, ...secrets })
+  await host.furnish(3)
+  const table: string[] = []
+  let missing = 0
+  for (const fault of ['cut uploads', 'flip downloads', 'hang up'] as const) {
+    proxy.fault = fault
+    const failed = await created(host)
+    assert.equal(failed.exitCode, 3, `${fault}: ${failed.said}`)
+    await host.ok('backup', 'verify', failed.bundle)
+    missing++
+    proxy.fault = 'none'
+    const listed = await host.ok('backup', 'list', '--from', 's3')
+    assert.ok(!listed.stdout.includes(failed.bundle), `${fault}: ${listed.stdout}`)
+    table.push(`${fault}: partial (3), nothing published there`)
+  }
+  const synced = await host.ok('backup', 'target', 'sync', '--json')
+  const { copied } = (synced.json as unknown as { targets: TargetReport[] }).targets[0] as TargetReport
+  assert.equal(copied.length, missing)
+  for (const bundle of copied) await host.ok('backup', 'verify', bundle, '--from', 's3', '--identity', host.paths.recoveryKit)
+  t.diagnostic(table.join('; '))
+})
