@@ -83,6 +83,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     },
     locks: openHostLocks(paths.run),
     targets,
+    sendHeartbeat: () => sendHeartbeat(config),
     isTimerArmed: () => existsSync('/etc/systemd/system/timers.target.wants/certautopilot-backup.timer'),
     host: openHostFiles({
       paths,
@@ -128,6 +129,16 @@ function fromTarget(targets: readonly TargetAccess[], from: string, environment:
     })
   const location = parseLocation(from)
   return targetCatalogue(() => openTarget(location, (name) => environment[`CAP_TARGET_${name}`]), `"${from.split('?')[0]}"`)
+}
+
+const heartbeatMs = 30_000
+
+async function sendHeartbeat(config: Config): Promise<void> {
+  const url = config['backup.heartbeat_url']
+  if (url === '') return
+  const outbound = (await import('./outbound/guarded/outbound.ts')).openOutbound(config['outbound.allow'])
+  const { status } = await outbound.request({ method: 'GET', url }, AbortSignal.timeout(heartbeatMs))
+  if (status >= 400) throw new AppError('unreachable', `the heartbeat URL at "${new URL(url).host}" answers ${status}`)
 }
 
 async function openTarget(location: TargetLocation, secrets: TargetSecrets): Promise<Target> {

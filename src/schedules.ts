@@ -3,7 +3,7 @@ import type { App } from './app.ts'
 import { systemActor } from './audit/audit.ts'
 import { linkAudit } from './audit/link-audit.ts'
 import { backupJobKinds, requestBackupJob } from './backup/backup-jobs.ts'
-import { whyBackupIsDue } from './backup/due-backup.ts'
+import { noteOverdueBackup, whyBackupIsDue } from './backup/due-backup.ts'
 import { noteExpiring } from './certificates/note-expiring.ts'
 import { requestDueRenewals } from './certificates/renew-certificate.ts'
 import { refreshRenewalTimes } from './certificates/renewal-information.ts'
@@ -46,6 +46,13 @@ export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
       everyMs: config['scheduler.interval_seconds'] * secondMs,
       async run() {
         if (!app.isDrill && (await app.mayAct())) await refreshRenewalTimes(app.certificates, signal)
+      },
+    },
+    {
+      name: 'look for backups that are overdue',
+      everyMs: 10 * minuteMs,
+      async run() {
+        if (!app.isDrill && (await isSetUp(store))) await noteOverdueBackup(app.host.backup, store)
       },
     },
     {

@@ -43,8 +43,11 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
-  for (const target of await copied(parts, store, run.job.requested_by, run.signal)) await run.step(targetLine(target))
+  const targets = await copied(parts, store, run.job.requested_by, run.signal)
+  for (const target of targets) await run.step(targetLine(target))
   await run.step(await retained(parts, store, run.job.requested_by))
+  const beat = await heartbeat(parts, targets)
+  if (beat !== '') await run.step(beat)
   await run.finish([backupTaken(run.job.requested_by, result)])
 }
 
@@ -69,6 +72,16 @@ export async function copied(parts: BackupParts, store: Store, actor: Actor, sig
   for (const { target, error } of results.filter((result) => result.error !== ''))
     await store.commit([audited(actor, 'backup.partial', target, { target, error })]).catch(() => {})
   return results
+}
+
+/** After a backup that is whole, at every target too. @returns what a person is shown; empty when nobody listens */
+export async function heartbeat(parts: BackupParts, targets: readonly TargetResult[]): Promise<string> {
+  if (parts.config['backup.heartbeat_url'] === '') return ''
+  if (targets.some(({ error }) => error !== '')) return 'heartbeat: not sent, as a target lacks its copy'
+  return parts.sendHeartbeat().then(
+    () => 'heartbeat: sent',
+    (error) => `heartbeat: ${messageOf(error)}`,
+  )
 }
 
 /** What a person is shown. */

@@ -1,7 +1,7 @@
 import { resealedStream } from '../bundle/age-stream.ts'
 import { sha256Of } from '../bundle/digest.ts'
 import { signValue } from '../bundle/manifest.ts'
-import { AppError, messageOf } from '../core/app-error.ts'
+import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Target } from '../target/target.ts'
 import type { CatalogueEntry, Sidecar } from './catalogue.ts'
@@ -24,8 +24,22 @@ export interface TargetResult {
  * by side: one that fails does not keep the others, and is caught up next time.
  */
 export async function copyToTargets(parts: BackupParts, signal: AbortSignal): Promise<TargetResult[]> {
-  using _lock = await parts.locks.hold('targets')
-  return Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
+  if (parts.targets.length === 0) return []
+  const lock = await parts.locks.hold('targets').catch((error) => {
+    if (!isAppError(error, 'locked')) throw error
+    return undefined
+  })
+  if (lock === undefined)
+    return parts.targets.map(({ location }) => emptyResult(location.name, 'another run is copying to the targets now'))
+  try {
+    return await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
+  } finally {
+    lock[Symbol.dispose]()
+  }
+}
+
+function emptyResult(target: string, error = ''): TargetResult {
+  return { target, copied: [], removed: [], error, note: '' }
 }
 
 /** @throws AppError `partial` (3) when a target failed: the bundle is good on this host */
@@ -39,7 +53,7 @@ export function requireWhole(results: readonly TargetResult[]): void {
 }
 
 async function serveTarget(parts: BackupParts, { location, open }: TargetAccess, signal: AbortSignal): Promise<TargetResult> {
-  const result: TargetResult = { target: location.name, copied: [], removed: [], error: '', note: '' }
+  const result = emptyResult(location.name)
   try {
     const target = await open()
     for (const entry of await lacking(parts, target)) {

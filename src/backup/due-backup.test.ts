@@ -11,7 +11,7 @@ import { openEmbeddedStore } from '../store/embedded/store.ts'
 import type { Store } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
 import type { CatalogueEntry } from './catalogue.ts'
-import { expectedIntervalSeconds, lastRunTime, whyBackupIsDue } from './due-backup.ts'
+import { expectedIntervalSeconds, lastRunTime, noteOverdueBackup, whyBackupIsDue } from './due-backup.ts'
 import type { BackupParts } from './parts.ts'
 
 const now = new Date('2026-11-24T12:00:00Z')
@@ -38,7 +38,12 @@ function partsWith(takenAt: string | undefined, changed: Partial<Config> = {}, i
     { name: 'kek_versions', count: 0 },
   ]
   const manifest = { point_in_time: { taken_at: takenAt }, collections }
-  const entry = { name: 'a', isDamaged: false, sidecar: { manifest }, state: {} } as unknown as CatalogueEntry
+  const entry = {
+    name: 'a',
+    isDamaged: false,
+    sidecar: { manifest },
+    state: { verified_level: 'full' },
+  } as unknown as CatalogueEntry
   return {
     clock: { now: () => now },
     config: configWith(changed),
@@ -85,4 +90,14 @@ test('a new CA and many new keys ask for a backup of their own', async (t) => {
   assert.equal(await whyBackupIsDue(good, store), 'a new CA')
   await store.commit([queuedJob(backupJobKinds.create, 'host', systemActor, new Date(now.getTime() - 60_000)).change])
   assert.equal(await whyBackupIsDue(good, store), undefined, 'at most once in a while')
+})
+
+test('that no backup followed a planned time is told once', async (t) => {
+  const store = await emptyStore(t)
+  const told = async (takenAt: string | undefined) => noteOverdueBackup(partsWith(takenAt), store)
+  assert.equal(await told('2026-11-24T03:15:02Z'), false)
+  assert.equal(await told(undefined), false, 'a new installation is not late')
+  assert.equal(await told('2026-11-23T03:15:02Z'), true)
+  assert.equal(await told('2026-11-23T03:15:02Z'), false, 'it was told')
+  assert.equal(await store.count('audit_logs'), 1)
 })

@@ -1,10 +1,13 @@
 import { Cron } from 'croner'
+import { audited, systemActor } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
+import { isAppError } from '../core/app-error.ts'
 import type { Job } from '../jobs/job.ts'
 import type { Store } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
 import { type CatalogueEntry, countsOf } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
+import { isVerified } from './retention.ts'
 
 /** A change asks for a backup at most this often. */
 const changeGapMs = 15 * 60 * 1000
@@ -23,6 +26,26 @@ export async function whyBackupIsDue(parts: BackupParts, store: Store): Promise<
   if (planned !== undefined && taken < planned && attempted < planned) return `planned for ${planned.toISOString()}`
   if (newest === undefined || now.getTime() - attempted.getTime() < changeGapMs) return undefined
   return whatChanged(config, store, newest)
+}
+
+/** A backup that was planned is overdue when there is none this long afterwards. */
+const overdueMs = 2 * 60 * 60 * 1000
+
+/** Writes down, once for each planned time, that no backup followed it. @returns whether it did */
+export async function noteOverdueBackup(parts: BackupParts, store: Store): Promise<boolean> {
+  const now = parts.clock.now()
+  const planned = lastRunTime(parts.config, new Date(now.getTime() - overdueMs))
+  if (planned === undefined) return false
+  const newest = (await parts.catalogue.list()).find(isVerified)
+  if (newest === undefined || takenAt(newest) >= planned) return false
+  const entry = audited(systemActor, 'backup.overdue', 'host', { planned: planned.toISOString(), newest: newest.name })
+  try {
+    await store.commit([{ insert: 'locks', document: { _id: `told: backup overdue ${planned.toISOString()}` } }, entry])
+    return true
+  } catch (error) {
+    if (isAppError(error, 'exists')) return false
+    throw error
+  }
 }
 
 /** When the schedule had its last turn; undefined when it is off. */

@@ -47,6 +47,8 @@ export interface BackupParts {
   host: HostFiles
   /** Where copies of bundles go. */
   targets: readonly TargetAccess[]
+  /** Tells the watcher elsewhere, if there is one, that a backup is whole. @throws AppError `unreachable` · `forbidden` */
+  sendHeartbeat(): Promise<void>
   /** Whether the timer of systemd takes backups of this host. */
   isTimerArmed(): boolean
   openDrillGround(): Promise<DrillGround>

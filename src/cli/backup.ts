@@ -1,5 +1,5 @@
 import { hostActor } from '../audit/audit.ts'
-import { backupTaken, copied, retained, targetLine, told } from '../backup/backup-jobs.ts'
+import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { countsOf } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
@@ -25,6 +25,7 @@ export const commands: Command[] = [
     async run(context) {
       const host = await context.host()
       let retention = ''
+      let beat = ''
       let targets: TargetResult[] = []
       const result = await context.withStore(host, async (store) => {
         const failure = { event: 'backup.failed', subject: 'host' }
@@ -32,6 +33,7 @@ export const commands: Command[] = [
         await store.commit([backupTaken(hostActor, taken)])
         targets = await copied(host.backup, store, hostActor, context.signal)
         retention = await retained(host.backup, store, hostActor)
+        beat = await heartbeat(host.backup, targets)
         return taken
       })
       const { manifest, artefact } = result.sidecar
@@ -47,6 +49,7 @@ export const commands: Command[] = [
           suspect: manifest.suspect,
           retention,
           targets,
+          heartbeat: beat,
         },
         [
           `snapshot   ${shortTime(manifest.point_in_time.taken_at)} UTC, proven`,
@@ -59,6 +62,7 @@ export const commands: Command[] = [
             : ['sealed to  nobody: whoever has the file has the keys']),
           retention.replace(': ', '  '),
           ...targets.map((result) => targetLine(result).replace(/^target /, 'target     ')),
+          ...(beat === '' ? [] : [beat.replace(': ', '  ')]),
           ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
         ],
       )

@@ -130,6 +130,11 @@ export const settings = {
     [] as string[],
     'where copies of bundles go, NAME=URL each: disk:///mnt/backup, s3://bucket/folder?endpoint=https://s3.example.org; credentials stand in targets.env',
   ),
+  'backup.heartbeat_url': hostSetting(
+    text,
+    '',
+    'is fetched after each backup that is whole, at every target too: a watcher elsewhere notices when it stays out',
+  ),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),
   'backup.recipients': setting(list, [] as string[], 'age recipients of people who can restore (age1...)'),
   'backup.schedule': hostSetting(

@@ -29,6 +29,7 @@ export const events: Readonly<Record<string, EventText>> = {
   },
   'backup.succeeded': { severity: 'info', title: ({ bundle }) => `backup ${String(bundle)} was taken and opened` },
   'backup.failed': { severity: 'critical', title: () => 'the backup failed' },
+  'backup.overdue': { severity: 'critical', title: ({ planned }) => `no backup followed the one planned for ${String(planned)}` },
   'backup.partial': { severity: 'critical', title: ({ target }) => `the backup did not get to target ${String(target)}` },
   'backup.retention-failed': { severity: 'warning', title: () => 'old backups could not be removed, or should not be' },
   'backup.verified': { severity: 'info', title: ({ bundle }) => `backup ${String(bundle)} was verified` },

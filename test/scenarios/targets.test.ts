@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -255,4 +257,30 @@ test('s3: whatever the network does, no copy is there that is not whole, and the
   assert.equal(copied.length, missing)
   for (const bundle of copied) await host.ok('backup', 'verify', bundle, '--from', 's3', '--identity', host.paths.recoveryKit)
   t.diagnostic(table.join('; '))
+})
+
+test('the heartbeat is sent after a backup that is whole, and not after a partial or a failed one', async (t) => {
+  const folder = await folderOf(t)
+  let beats = 0
+  const watcher = createServer((_request, response) => {
+    beats++
+    response.end()
+  })
+  await new Promise<void>((resolve) => watcher.listen(0, '127.0.0.1', resolve))
+  t.after(() => void watcher.close().closeAllConnections())
+  const settings = {
+    CERTAUTOPILOT_BACKUP_HEARTBEAT_URL: `http://127.0.0.1:${(watcher.address() as AddressInfo).port}/secret-path`,
+    CERTAUTOPILOT_OUTBOUND_ALLOW: '127.0.0.1',
+  }
+  await using host = await newHost({ ...settings, CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
+  await host.furnish(1)
+  await host.backup()
+  assert.equal(beats, 1)
+  assert.equal((await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}/gone` }, 'backup', 'create')).exitCode, 3)
+  assert.notEqual((await host.cliWith({ CERTAUTOPILOT_BACKUP_RECIPIENTS: 'age1nobody' }, 'backup', 'create')).exitCode, 0)
+  assert.equal(beats, 1)
+  const refused = await host.cliWith({ CERTAUTOPILOT_OUTBOUND_ALLOW: '' }, 'backup', 'create')
+  assert.equal(refused.exitCode, 0, 'the backup is good all the same')
+  assert.match(refused.stdout, /heartbeat {2}.*127\.0\.0\.1/)
+  assert.ok(!refused.stdout.includes('secret-path'))
 })
