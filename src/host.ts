@@ -111,7 +111,7 @@ function targetsOf({ config, paths }: Loaded, environment: NodeJS.ProcessEnv): T
     : new Map<string, string>()
   return locations.map((location) => {
     const prefix = `CAP_TARGET_${location.name.toUpperCase().replaceAll('-', '_')}_`
-    const secrets: TargetSecrets = (name) => environment[prefix + name] ?? kept.get(prefix + name)
+    const secrets: TargetSecrets = (name) => (environment[prefix + name] ?? kept.get(prefix + name)) || undefined
     return { location, open: () => openTarget(location, secrets) }
   })
 }
@@ -143,6 +143,8 @@ async function sendHeartbeat(config: Config): Promise<void> {
 
 async function openTarget(location: TargetLocation, secrets: TargetSecrets): Promise<Target> {
   if (location.url.protocol === 'disk:') return (await import('./target/disk/target.ts')).openDiskTarget(location)
+  if (location.url.protocol === 'azure-blob:')
+    return (await import('./target/azure-blob/target.ts')).openAzureTarget(location, secrets)
   if (location.url.protocol === 'sftp:') return (await import('./target/sftp/target.ts')).openSftpTarget(location, secrets)
   return (await import('./target/s3/target.ts')).openS3Target(location, secrets)
 }

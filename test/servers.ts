@@ -13,6 +13,7 @@ type Program =
   | 'NAMED'
   | 'MINIO'
   | 'SSHD'
+  | 'AZURITE'
   | 'CHROMIUM'
   | 'AGE'
   | 'OPENSSL'

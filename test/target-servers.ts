@@ -4,6 +4,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, ListObjectVersionsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { freePort, start } from './acme-servers.ts'
 import { findProgram } from './servers.ts'
 
@@ -144,4 +145,34 @@ export async function startProxy(toPort: number): Promise<FaultyProxy> {
       await new Promise((resolve) => server.close(resolve))
     },
   })
+}
+
+export interface BlobServer extends AsyncDisposable {
+  readonly endpoint: string
+  readonly account: string
+  readonly key: string
+}
+
+/** The account that every Azurite has; its key is published by its makers. */
+const azuriteAccount = 'devstoreaccount1'
+const azuriteKey = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
+
+/** A real Azurite with one container. */
+export async function startAzurite(container: string): Promise<BlobServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-azurite-'))
+  const port = await freePort()
+  const words = [
+    findProgram('AZURITE') as string,
+    '--location',
+    folder,
+    '--blobPort',
+    String(port),
+    '--skipApiVersionCheck',
+    '--disableTelemetry',
+  ]
+  const running = await start(process.execPath, words, { folder, isReady: /successfully listen/ })
+  const endpoint = `http://127.0.0.1:${port}/${azuriteAccount}`
+  const credential = new StorageSharedKeyCredential(azuriteAccount, azuriteKey)
+  await new BlobServiceClient(endpoint, credential).createContainer(container)
+  return { endpoint, account: azuriteAccount, key: azuriteKey, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() }
 }

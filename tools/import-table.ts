@@ -52,6 +52,7 @@ export const packages: Record<string, readonly string[]> = {
   jose: ['issuer/acme'],
   '@aws-sdk/client-route-53': ['dns/route53'],
   '@aws-sdk/client-s3': ['target/s3'],
+  '@azure/storage-blob': ['target/azure-blob'],
   ssh2: ['target/sftp'],
   '@aws-sdk/lib-storage': ['target/s3'],
   'ipaddr.js': ['outbound/guarded'],

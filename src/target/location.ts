@@ -1,10 +1,11 @@
 import { AppError } from '../core/app-error.ts'
 import type { TargetLocation, TargetRules } from './target.ts'
 
-export const targetKinds = ['disk', 's3', 'sftp'] as const
+export const targetKinds = ['disk', 's3', 'azure-blob', 'sftp'] as const
 const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'governance' }
 const known = {
   disk: ['keep_daily', 'keep_weekly', 'keep_monthly'],
+  'azure-blob': ['keep_daily', 'keep_weekly', 'keep_monthly', 'endpoint', 'lock_days', 'lock_mode'],
   sftp: ['keep_daily', 'keep_weekly', 'keep_monthly', 'host_key'],
   s3: [
     'keep_daily',
@@ -25,13 +26,13 @@ const known = {
  * @throws AppError `config` naming what is wrong
  */
 export function parseLocation(text: string): TargetLocation {
-  const [, given, address = ''] = text.match(/^(?:([A-Za-z0-9_-]{1,32})=)?([a-z0-9]+:\/\/.*)$/) ?? []
+  const [, given, address = ''] = text.match(/^(?:([A-Za-z0-9_-]{1,32})=)?([a-z0-9-]+:\/\/.*)$/) ?? []
   const url = URL.canParse(address) ? new URL(address) : undefined
   const kind = targetKinds.find((candidate) => url?.protocol === `${candidate}:`)
   if (url === undefined || kind === undefined)
     throw wrong(
       text,
-      'expected NAME=URL, with a URL such as disk:///mnt/backup, s3://bucket/folder?endpoint=https://s3.example.org or sftp://user@host/folder?host_key=SHA256:...',
+      'expected NAME=URL, with a URL such as disk:///mnt/backup, s3://bucket/folder?endpoint=https://s3.example.org, azure-blob://account/container/folder or sftp://user@host/folder?host_key=SHA256:...',
     )
   if (url.password !== '' || (kind !== 'sftp' && url.username !== ''))
     throw wrong(text, 'credentials do not belong here, but into targets.env')
@@ -39,6 +40,8 @@ export function parseLocation(text: string): TargetLocation {
     throw wrong(text, 'the host key has to be pinned: host_key=SHA256:..., as "ssh-keygen -lf" shows it on the server')
   const stranger = [...url.searchParams.keys()].find((key) => !(known[kind] as readonly string[]).includes(key))
   if (stranger !== undefined) throw wrong(text, `"${stranger}" is not known; there are ${known[kind].join(', ')}`)
+  if (kind === 'azure-blob' && (url.hostname === '' || url.pathname.length < 2))
+    throw wrong(text, 'the account or the container is missing')
   if (kind === 's3' && url.hostname === '') throw wrong(text, 'the bucket is missing')
   return { name: given ?? kind, url, rules: rulesOf(text, url.searchParams) }
 }

@@ -1,0 +1,123 @@
+import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
+import { AppError, messageOf } from '../../core/app-error.ts'
+import { dayMs } from '../../core/clock.ts'
+import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
+
+/** 50,000 blocks of this make 390 GiB. */
+const blockBytes = 8 * 1024 * 1024
+
+/**
+ * A container of Azure Blob Storage: `azure-blob://ACCOUNT/CONTAINER/FOLDER`. Blocks are seen by nobody until the list that names them is
+ * committed; an immutability policy is set by that same call.
+ */
+export function openAzureTarget(location: TargetLocation, secrets: TargetSecrets): Target {
+  return new AzureTarget(location, secrets)
+}
+
+class AzureTarget implements Target {
+  readonly name: string
+  readonly place: string
+  readonly #location: TargetLocation
+  readonly #container: ContainerClient
+  readonly #prefix: string
+
+  constructor(location: TargetLocation, secrets: TargetSecrets) {
+    const { name, url } = location
+    const [container = '', ...folders] = decodeURIComponent(url.pathname).split('/').filter(Boolean)
+    this.name = name
+    this.#location = location
+    this.#prefix = folders.length === 0 ? '' : `${folders.join('/')}/`
+    this.place = `azure-blob://${url.hostname}/${container}/${this.#prefix}`
+    this.#container = serviceOf(location, secrets).getContainerClient(container)
+  }
+
+  async put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
+    const blob = this.#container.getBlockBlobClient(this.#prefix + name)
+    const ids: string[] = []
+    try {
+      for await (const block of blocksOf(content)) {
+        const id = Buffer.from(String(ids.length).padStart(6, '0')).toString('base64')
+        await blob.stageBlock(id, block, block.length)
+        ids.push(id)
+      }
+      await blob.commitBlockList(ids, this.#lock())
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  async list(): Promise<{ name: string; bytes: number }[]> {
+    const found: { name: string; bytes: number }[] = []
+    try {
+      for await (const { name, properties } of this.#container.listBlobsFlat({ prefix: this.#prefix }))
+        found.push({ name: name.slice(this.#prefix.length), bytes: properties.contentLength ?? 0 })
+      return found.filter(({ name }) => !name.includes('/'))
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  async *open(name: string): AsyncGenerator<Buffer> {
+    try {
+      const { readableStreamBody } = await this.#container.getBlobClient(this.#prefix + name).download()
+      yield* readableStreamBody as unknown as AsyncIterable<Buffer>
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    try {
+      await this.#container.getBlobClient(this.#prefix + name).deleteIfExists()
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  #lock(): object {
+    const { lockDays, lockMode } = this.#location.rules
+    if (lockDays === 0) return {}
+    const policyMode = lockMode === 'compliance' ? 'Locked' : 'Unlocked'
+    return { immutabilityPolicy: { expiriesOn: new Date(Date.now() + lockDays * dayMs), policyMode } }
+  }
+
+  #failure(error: unknown): unknown {
+    if (error instanceof AppError || !(error instanceof Error)) return error
+    const { statusCode = 0, code = '' } = error instanceof RestError ? error : {}
+    const where = `target "${this.name}" (${this.place})`
+    if (code === 'BlobNotFound') return new AppError('not-found', `there is no such bundle at ${where}`, { cause: error })
+    if (statusCode === 403 || code === 'BlobImmutableDueToPolicy' || code === 'BlobImmutableDueToLegalHold')
+      return new AppError('forbidden', `${where} refuses this: ${code}`, {
+        hint: 'a policy holds the blob, or the credential in targets.env lacks the right',
+        cause: error,
+      })
+    return new AppError('unreachable', `${where}: ${code || messageOf(error)}`, {
+      hint: code === 'ContainerNotFound' ? 'make the container first' : 'look at the account, the endpoint and targets.env',
+      cause: error,
+    })
+  }
+}
+
+function serviceOf({ name, url }: TargetLocation, secrets: TargetSecrets): BlobServiceClient {
+  const endpoint = url.searchParams.get('endpoint') ?? `https://${url.hostname}.blob.core.windows.net`
+  const [key, sas] = [secrets('ACCOUNT_KEY'), secrets('SAS_TOKEN')]
+  if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key))
+  if (sas !== undefined) return new BlobServiceClient(`${endpoint}?${sas.replace(/^\?/, '')}`)
+  throw new AppError('config', `target "${name}" has neither ACCOUNT_KEY nor SAS_TOKEN`, {
+    hint: 'put one of them into targets.env',
+  })
+}
+
+async function* blocksOf(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let parts: Buffer[] = []
+  let size = 0
+  for await (const part of content) {
+    parts.push(part)
+    size += part.length
+    if (size < blockBytes) continue
+    yield Buffer.concat(parts, size)
+    parts = []
+    size = 0
+  }
+  if (size > 0) yield Buffer.concat(parts, size)
+}
