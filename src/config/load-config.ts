@@ -68,7 +68,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv): Loaded {
     paths: withDirectories(paths, values),
     config: completed(values, secrets),
     secrets,
-    warnings: warningsFor(environment, paths.secrets),
+    warnings: warningsFor(environment, [paths.secrets, paths.targets]),
   }
 }
 
@@ -133,13 +133,12 @@ function withDirectories(paths: Paths, values: Partial<Record<SettingKey, unknow
   return directory ? { ...paths, backups: join(directory) } : paths
 }
 
-function warningsFor(environment: NodeJS.ProcessEnv, secretsPath: string): string[] {
+function warningsFor(environment: NodeJS.ProcessEnv, secretPaths: readonly string[]): string[] {
   const retired = Object.entries(retiredNames).filter(([name]) => environment[name] !== undefined)
-  const mode = statSync(secretsPath, { throwIfNoEntry: false })?.mode ?? 0
-  const isOpen = (mode & 0o077) !== 0
+  const open = secretPaths.filter((path) => ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o077) !== 0)
   return [
     ...retired.map(([name, remedy]) => `"${name}" has no effect: ${remedy}`),
-    ...(isOpen ? [`"${secretsPath}" can be read by others: run chmod 600 on it`] : []),
+    ...open.map((path) => `"${path}" can be read by others: run chmod 600 on it`),
   ]
 }
 

@@ -114,7 +114,10 @@ class FileDraft implements Draft {
   }
 
   async write(source: AsyncIterable<Buffer>, position: number): Promise<void> {
-    const written = await writeAll(this.#handle, source, position)
+    const written = await writeAll(this.#handle, source, position).catch((error) => {
+      if (systemCodeOf(error) !== 'ENOSPC') throw error
+      throw diskFull(this.#directory, error)
+    })
     if (written.bytes > 0) this.#parts.push({ position, ...written })
   }
 
@@ -160,6 +163,13 @@ interface WrittenPart extends WrittenFile {
   position: number
 }
 
+function diskFull(directory: string, cause: unknown): AppError {
+  return new AppError('failed', `the disk of "${directory}" is full (ENOSPC): no bundle was published`, {
+    hint: 'make room there; "certautopilot backup prune --dry-run" shows what could go',
+    cause,
+  })
+}
+
 function notWhatWasWritten(directory: string): AppError {
   return new AppError('failed', `the bundle read back from "${directory}" is not what was written`, {
     hint: 'the disk or its file system is faulty',
@@ -173,13 +183,21 @@ async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start
   let writing: Promise<unknown> = Promise.resolve()
   for await (const chunk of grouped(source)) {
     await writing
-    writing = handle.write(chunk, 0, chunk.length, start + bytes)
+    writing = writeWhole(handle, chunk, start + bytes)
     writing.catch(() => {})
     hash.update(chunk)
     bytes += chunk.length
   }
   await writing
   return { bytes, sha256: hash.digest('hex') }
+}
+
+/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
+async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done)
+    done += bytesWritten
+  }
 }
 
 /** Small chunks are joined, so that each write is worth its system call. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, rename } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 /** Writes a 0600 file under a temporary name, syncs it, and renames it: a reader sees the old content or the new one. */
@@ -7,10 +7,15 @@ export async function publishFile(path: string, content: string | Buffer): Promi
   const directory = dirname(path)
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const temporary = join(directory, `.new-${randomUUID()}`)
-  await using handle = await open(temporary, 'wx', 0o600)
-  await handle.writeFile(content)
-  await handle.sync()
-  await rename(temporary, path)
+  try {
+    await using handle = await open(temporary, 'wx', 0o600)
+    await handle.writeFile(content)
+    await handle.sync()
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
   await syncDirectory(directory)
 }
 

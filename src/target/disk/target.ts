@@ -66,7 +66,7 @@ class DiskTarget implements Target {
 
   async #write(path: string, content: AsyncIterable<Buffer>): Promise<void> {
     await using file = await open(path, 'wx', 0o600)
-    for await (const chunk of content) await file.write(chunk)
+    for await (const chunk of content) await file.appendFile(chunk)
     await file.sync()
   }
 
