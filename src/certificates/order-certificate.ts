@@ -96,7 +96,8 @@ export async function requestCertificate(
   return { certificate, job }
 }
 
-function refuseUnprovable(names: readonly string[], challenge: ChallengeType, dnsCredential: string | undefined): void {
+/** @throws AppError `usage` */
+export function refuseUnprovable(names: readonly string[], challenge: ChallengeType, dnsCredential: string | undefined): void {
   const address = names.find((name) => isIP(name) !== 0)
   if (address !== undefined) throw new AppError('usage', `"${address}" is an address: an ACME CA is asked for names here`)
   if (challenge === 'dns-01' && dnsCredential === undefined)

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises'
 import { AppError, messageOf } from '../core/app-error.ts'
 import { plural } from '../core/units.ts'
-import { type Command, operand } from './command.ts'
+import { type Arguments, type Command, operand } from './command.ts'
+import type { Context } from './context.ts'
 import { findImportFiles, type ImportFile } from './import-files.ts'
 import { followJob, type ShownJob } from './jobs.ts'
 import { table } from './output.ts'
@@ -95,6 +96,7 @@ export const commands: Command[] = [
       acme: { type: 'string', value: 'ACCOUNT', help: 'get it from the ACME CA of this account, and follow the job' },
       dns: { type: 'string', value: 'CREDENTIAL', help: 'prove the names by dns-01 (wildcards need it); http-01 if not given' },
       'no-follow': { type: 'boolean', help: 'with --acme: only queue the job' },
+      'dry-run': { type: 'boolean', help: 'only say what would go wrong' },
     },
     examples: [
       'cert issue www.example.org example.org',
@@ -106,6 +108,7 @@ export const commands: Command[] = [
     async run(context, args) {
       const csr = args.text('csr')
       const account = args.text('acme')
+      if (args.flag('dry-run')) return preflight(context, args)
       const item = await context.api<Shown & { job_id: string | null }>('POST', '/api/v1/certificates', {
         project: args.text('project') ?? 'default',
         ca: args.text('ca'),
@@ -234,6 +237,19 @@ export const commands: Command[] = [
     },
   },
 ]
+
+async function preflight(context: Context, args: Arguments): Promise<void> {
+  const account = args.text('acme')
+  const { checks } = await context.api<{ checks: { state: string; text: string }[] }>('POST', '/api/v1/certificates/preflight', {
+    project: args.text('project') ?? 'default',
+    names: args.positionals,
+    acme: account === undefined ? undefined : { account, dns_credential: args.text('dns') },
+  })
+  context.out.summary(
+    { checks },
+    checks.map(({ state, text }) => `${state.padEnd(9)}${text}`),
+  )
+}
 
 function path(id: string): string {
   return `/api/v1/certificates/${encodeURIComponent(id)}`

@@ -13,6 +13,7 @@ import {
   listCertificates,
 } from '../certificates/list-certificates.ts'
 import { requestCertificate } from '../certificates/order-certificate.ts'
+import { preflight } from '../certificates/preflight.ts'
 import { requireProject } from '../certificates/projects.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
@@ -121,6 +122,32 @@ export const certificatesRoutes: Route[] = [
         autoRenew: body.auto_renew,
       })
       return { ...shownCertificate(parts, certificate), job_id: null }
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/api/v1/certificates/preflight',
+    summary: 'what would go wrong if these names were asked for; asks no CA and changes nothing',
+    tag,
+    role: 'operator',
+    isForProjects: true,
+    body: z.strictObject({
+      project: z.string().max(100),
+      names: z.array(z.string().max(253)).min(1).max(100),
+      acme: z
+        .strictObject({
+          account: z.string().max(100).optional(),
+          challenge: z.enum(challengeTypes).optional(),
+          dns_credential: z.string().max(100).optional(),
+        })
+        .optional(),
+    }),
+    reply: z.object({ checks: z.array(z.object({ state: z.enum(['ok', 'warning', 'failing']), text: z.string() })) }),
+    async handle({ parts, caller, body }) {
+      await visibleProject(parts, caller, body.project)
+      const { project, names, acme } = body
+      const asked = acme && { account: acme.account, challenge: acme.challenge, dnsCredential: acme.dns_credential }
+      return { checks: await preflight(parts.certificates, { project, names, acme: asked }) }
     },
   }),
   route({

@@ -112,6 +112,12 @@ describe('certificates from an ACME CA', needs('PEBBLE', 'NAMED'), () => {
     const probe = await host.ok('dns', 'test', credential, 'deep.example.test', '--json')
     assert.equal(probe.json.zone, 'example.test')
 
+    const dry = await host.ok('cert', 'issue', '*.example.test', '--acme', 'own', '--dns', 'zone', '--dry-run')
+    assert.match(dry.stdout, /ok +DNS credential "zone" worked when it was tested/)
+    assert.match(dry.stdout, /ok +"\*\.example\.test" lies in the zone "example\.test"/)
+    const unprovable = await host.ok('cert', 'issue', '*.example.test', '--acme', 'own', '--dry-run')
+    assert.match(unprovable.stdout, /failing +"\*\.example\.test" can only be proven by dns-01/)
+    assert.equal(pebble.issued(), 0)
     await host.ok('cert', 'issue', '*.example.test', 'example.test', '--acme', 'own', '--dns', 'zone')
     await host.ok('cert', 'issue', 'www.alias.test', '--acme', 'own', '--dns', 'zone', '--key-type', 'rsa-2048')
     assert.equal(pebble.issued(), 2)

@@ -288,3 +288,21 @@ test('tags are found, kept by a renewal, and a valid certificate is not forgotte
   const keysLeft = await host.withStore((store) => store.count('certificate_private_keys', { certificate_id: id }))
   assert.equal(keysLeft, 0)
 })
+
+test('a preflight names what would go wrong, and asks nobody', async () => {
+  const check = async (body: object) => {
+    const answer = await fetch(`${url}/api/v1/certificates/preflight`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${keys.operator}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ project: 'default', ...body }),
+    })
+    assert.equal(answer.status, 200)
+    const { checks } = (await answer.json()) as { checks: { state: string; text: string }[] }
+    return checks.map(({ state, text }) => `${state}: ${text}`).join('\n')
+  }
+  assert.match(await check({ names: ['new.example.org'] }), /^ok: the name is well formed$/)
+  assert.match(await check({ names: ['not a name'] }), /^failing: /)
+  await host.ok('cert', 'issue', 'twice.example.org', '--ca', 'Internal')
+  assert.match(await check({ names: ['twice.example.org'] }), /warning: there is one for these names already, valid until \d{4}/)
+  assert.match(await check({ names: ['new.example.org'], acme: {} }), /failing: there is no ACME account/)
+})

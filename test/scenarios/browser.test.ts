@@ -77,6 +77,8 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await looked('issue-names')
       await page.getByRole('button', { name: 'Next' }).click()
       await page.getByText('certautopilot cert issue www.example.org example.org').waitFor()
+      await page.getByText('all 2 names are well formed').waitFor()
+      await looked('preflight')
       await page.getByRole('button', { name: 'Issue', exact: true }).click()
       await page.getByRole('link', { name: 'Show the certificate' }).click()
       await page.getByRole('heading', { name: 'www.example.org' }).waitFor()

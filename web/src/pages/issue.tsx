@@ -7,6 +7,7 @@ import { api, get } from '../api.ts'
 import { JobSteps, useJob } from '../parts/job-steps.tsx'
 import { Notice } from '../parts/notice.tsx'
 import { Card, PageHead } from '../parts/page.tsx'
+import { Preflight } from '../parts/preflight.tsx'
 import { Empty, Failure, Waiting } from '../parts/states.tsx'
 import type { AcmeAccount, Authority, Certificate, DnsCredential, Page, Project } from '../types.ts'
 
@@ -167,7 +168,8 @@ export function IssuePage() {
                 {isAcme ? 'A job proves the names and fetches it; you see its steps.' : 'It is issued at once.'} It is renewed by
                 itself.
               </Text>
-              <Code block>
+              <Preflight body={body} />
+              <Code block style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>
                 {`certautopilot cert issue ${names.join(' ')}${isAcme ? ` --acme ${id}` : ` --ca ${id}`}${zone === null ? '' : ` --dns ${zone}`} --key-type ${keyType}`}
               </Code>
               {issue.isError && <Failure error={issue.error} />}
