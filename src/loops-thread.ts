@@ -15,13 +15,17 @@ export type LoopsMessage =
   | { log: 'info' | 'warn' | 'error'; data: object; text: string }
   | { failure: { code: ErrorCode; text: string } }
 
+/** Far more than any job needs. Under a low limit the heap is collected before it has grown to several times of what lives. */
+const maxHeapMb = 512
+
 /**
  * Runs worker and scheduler in a thread of their own until `signal` aborts, so that no request waits for a job's work.
  * @throws AppError what stopped the thread
  */
 export async function runLoopsThread(input: LoopsInput, log: Log, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return
-  const thread = new Worker(new URL('./loops.worker.ts', import.meta.url), { workerData: input })
+  const resourceLimits = { maxOldGenerationSizeMb: maxHeapMb }
+  const thread = new Worker(new URL('./loops.worker.ts', import.meta.url), { workerData: input, resourceLimits })
   const stop = () => thread.postMessage('stop')
   signal.addEventListener('abort', stop, { once: true })
   let failure: Error | undefined
