@@ -25,6 +25,10 @@ export interface TargetResult {
  */
 export async function copyToTargets(parts: BackupParts, signal: AbortSignal): Promise<TargetResult[]> {
   if (parts.targets.length === 0) return []
+  if (parts.config['backup.seal'] === 'none')
+    return parts.targets.map(({ location }) =>
+      emptyResult(location.name, 'plain bundles (backup.seal: none) never leave this host'),
+    )
   const lock = await parts.locks.hold('targets').catch((error) => {
     if (!isAppError(error, 'locked')) throw error
     return undefined

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { systemActor } from '../audit/audit.ts'
 import { type Config, settingKeys, settings } from '../config/schema.ts'
 import { collections } from '../host.ts'
-import { queuedJob } from '../jobs/job.ts'
+import { type Job, queuedJob } from '../jobs/job.ts'
 import { openEmbeddedStore } from '../store/embedded/store.ts'
 import type { Store } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
@@ -97,6 +97,11 @@ test('that no backup followed a planned time is told once', async (t) => {
   const told = async (takenAt: string | undefined) => noteOverdueBackup(partsWith(takenAt), store)
   assert.equal(await told('2026-11-24T03:15:02Z'), false)
   assert.equal(await told(undefined), false, 'a new installation is not late')
+  const { job } = queuedJob(backupJobKinds.create, 'host', systemActor, new Date('2026-11-24T03:15:30Z'))
+  const succeeded: Job = { ...job, state: 'succeeded' }
+  await store.commit([{ insert: 'jobs', document: succeeded }])
+  assert.equal(await told('2026-11-23T03:15:02Z'), false, 'another host has taken it')
+  await store.commit([{ remove: 'jobs', id: job._id }])
   assert.equal(await told('2026-11-23T03:15:02Z'), true)
   assert.equal(await told('2026-11-23T03:15:02Z'), false, 'it was told')
   assert.equal(await store.count('audit_logs'), 1)

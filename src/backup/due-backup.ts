@@ -21,7 +21,7 @@ export async function whyBackupIsDue(parts: BackupParts, store: Store): Promise<
   const now = clock.now()
   const newest = (await catalogue.list()).find(({ isDamaged, sidecar }) => !isDamaged && sidecar !== undefined)
   const taken = takenAt(newest)
-  const attempted = await lastAttempt(store)
+  const attempted = (await backupJobs(store))[0]?.created_at ?? new Date(0)
   const planned = isTimerArmed() ? undefined : lastRunTime(config, now)
   if (planned !== undefined && taken < planned && attempted < planned) return `planned for ${planned.toISOString()}`
   if (newest === undefined || now.getTime() - attempted.getTime() < changeGapMs) return undefined
@@ -38,6 +38,8 @@ export async function noteOverdueBackup(parts: BackupParts, store: Store): Promi
   if (planned === undefined) return false
   const newest = (await parts.catalogue.list()).find(isVerified)
   if (newest === undefined || takenAt(newest) >= planned) return false
+  // Of several hosts another one may have taken it.
+  if ((await backupJobs(store)).some(({ state, created_at }) => state === 'succeeded' && created_at >= planned)) return false
   const entry = audited(systemActor, 'backup.overdue', 'host', { planned: planned.toISOString(), newest: newest.name })
   try {
     await store.commit([{ insert: 'locks', document: { _id: `told: backup overdue ${planned.toISOString()}` } }, entry])
@@ -70,10 +72,10 @@ function takenAt(entry: CatalogueEntry | undefined): Date {
   return new Date(entry?.sidecar?.manifest.point_in_time.taken_at ?? 0)
 }
 
-/** One that failed is tried again by its own job, and told of: not again every minute. */
-async function lastAttempt(store: Store): Promise<Date> {
+/** Newest first. One that failed is tried again by its own job, and told of: not again every minute. */
+async function backupJobs(store: Store): Promise<Job[]> {
   const { items } = await store.find<Job>('jobs', { where: { subject: 'host' }, sort: { field: '_id', direction: 'desc' } })
-  return items.find(({ kind }) => kind === backupJobKinds.create)?.created_at ?? new Date(0)
+  return items.filter(({ kind }) => kind === backupJobKinds.create)
 }
 
 async function whatChanged(config: Config, store: Store, newest: CatalogueEntry): Promise<string | undefined> {

@@ -42,6 +42,11 @@ export const commands: Command[] = [
       const probe = await testTarget(await open())
       context.out.summary({ target: location.name, ...probe }, [
         `target     ${location.name}, ${probe.place}: written, read and listed in ${formatDuration(probe.milliseconds)}`,
+        ...(location.rules.lockDays === 0
+          ? []
+          : [
+              `lock       copies are locked for ${location.rules.lockDays} days: a removal before that is refused or only hides them`,
+            ]),
         probe.canRemove
           ? 'warning    this credential can remove what is there: whoever takes this host can remove the copies; one that may only add is safer'
           : 'append     this credential cannot remove: let a lifecycle rule of the bucket do it, after the days that its lock lasts',

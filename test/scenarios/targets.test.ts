@@ -91,6 +91,9 @@ test('a target that fails is partial (3), told of, and caught up by the next run
   assert.deepEqual(second.targets[1]?.copied, [second.bundle, first.bundle])
   assert.deepEqual(second.targets[0]?.copied, [second.bundle])
   assert.equal((await host.cli('backup', 'target', 'test', 'nobody')).exitCode, 10)
+  const plain = await host.cliWith({ CERTAUTOPILOT_BACKUP_SEAL: 'none' }, 'backup', 'create')
+  assert.equal(plain.exitCode, 3, 'a plain bundle never leaves, and that is no success')
+  assert.match(plain.stderr, /never leave this host/)
   await host.ok('backup', 'target', 'test', 'good')
   const list = (await host.ok('backup', 'target', 'list', '--json')).json as unknown as { targets: { bundles: number }[] }
   assert.deepEqual(
