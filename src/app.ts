@@ -30,6 +30,8 @@ import { buildRegistry, type KekRegistry } from './kek/registry.ts'
 import type { NotifyParts } from './notify/channels.ts'
 import type { Channel, ChannelAccess } from './notify/notify.ts'
 import type { Outbound } from './outbound/outbound.ts'
+import { gatedStore } from './quiesce/gated-store.ts'
+import type { WriteGate } from './quiesce/write-gate.ts'
 import type { Store } from './store/store.ts'
 
 export type Log = HttpParts['log'] & { info(data: object, message: string): void }
@@ -57,8 +59,16 @@ export interface App {
 export interface AppOptions {
   isDrill?: boolean
   publicUrl?: string
-  /** The name of this process, where another thread of it has one. */
+  /** The name of this process. */
   instance?: string
+  /** What changes go through, so that they can be paused. */
+  gate?: WriteGate
+  /** Says from the first moment that this process lives. */
+  startLife?(store: Store): Promise<AsyncDisposable>
+}
+
+export function newInstanceName({ config }: Host): string {
+  return `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
 }
 
 /**
@@ -69,9 +79,11 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
   const { config, secrets, clock, paths } = host
   const isDrill = options.isDrill ?? false
   const provider = openEnvKeyProvider(secrets.keks)
-  const store = await openStore(host)
-  stack.defer(() => store.close())
-  await store.prepare(collections)
+  const raw = await openStore(host)
+  stack.defer(() => raw.close())
+  await raw.prepare(collections)
+  if (options.startLife !== undefined) stack.use(await options.startLife(raw))
+  const store = options.gate === undefined ? raw : gatedStore(raw, options.gate)
   const epoch = await openEpoch(store, clock.now())
   const kek = await buildRegistry({ store, provider, clock, collections }, secrets.installationId)
   const anchor = await openAnchor(store, kek, epoch, paths.anchor)
@@ -99,10 +111,10 @@ export async function openApp(host: Host, stack: AsyncDisposableStack, options: 
     notify: { store, kek, clock, openChannel: (access) => openChannel(config, access) },
     auditSecret,
     anchor,
-    instance: options.instance ?? `${config['server.instance_name'] || hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    instance: options.instance ?? newInstanceName(host),
     isDrill,
     mayAct: async () => isDrill || !(await store.get<Epoch>('epochs', 'state'))?.safe_mode,
-    http: (log) => httpParts(app, log),
+    http: (log) => httpParts(app, log, options.gate),
   }
   return app
 }
@@ -249,12 +261,13 @@ async function openAnchor(store: Store, kek: KekRegistry, epoch: Epoch, path: st
   }
 }
 
-function httpParts(app: App, log: Log): HttpParts {
+function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
   const { host, store, clock, access, certificates, notify, deploy, auditSecret } = app
   const { paths, secrets, config } = host
   return {
     appVersion,
     store,
+    change: (work) => (gate === undefined ? work() : gate.run(work)),
     clock,
     access,
     certificates,

@@ -166,7 +166,8 @@ export async function openStore({ paths, config, secrets }: Loaded): Promise<Sto
     return openEmbeddedStore({ path: paths.database, databaseName })
   }
   const { openMongoStore } = await import('./store/mongodb/store.ts')
-  return openMongoStore({ uri: requiredSecret(secrets, 'databaseUri').reveal(), databaseName })
+  const uri = requiredSecret(secrets, 'databaseUri').reveal()
+  return openMongoStore({ uri, databaseName, readPreference: config['backup.read_preference'] })
 }
 
 async function openExchange({ paths, config, secrets }: Loaded): Promise<StoreExchange & AsyncDisposable> {

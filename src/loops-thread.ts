@@ -8,6 +8,8 @@ export interface LoopsInput {
   /** The process has one name, whichever thread writes it. */
   instance: string
   publicUrl: string
+  /** State of the gate that both threads share. */
+  gate: SharedArrayBuffer
 }
 
 /** What the thread says. */

@@ -5,9 +5,11 @@ import { sleep } from './core/clock.ts'
 import { openHost } from './host.ts'
 import { runLoops } from './loops.ts'
 import type { LoopsInput, LoopsMessage } from './loops-thread.ts'
+import { WriteGate } from './quiesce/write-gate.ts'
 
 /** The thread that runs worker and scheduler; its other side is `loops-thread.ts`. */
-const { environment, instance, publicUrl } = workerData as LoopsInput
+const { environment, instance, publicUrl, gate: shared } = workerData as LoopsInput
+const gate = new WriteGate('wait', shared)
 const stopping = new AbortController()
 parentPort?.once('message', () => stopping.abort())
 
@@ -30,7 +32,7 @@ try {
 async function openWhenReachable(stack: AsyncDisposableStack): Promise<App | undefined> {
   while (!stopping.signal.aborted) {
     try {
-      return await openApp(openHost(environment), stack, { instance, publicUrl })
+      return await openApp(openHost(environment), stack, { instance, publicUrl, gate })
     } catch (error) {
       if (!isAppError(error, 'unreachable')) throw error
       log.warn({ error: messageOf(error) }, 'jobs wait for the database')

@@ -8,6 +8,7 @@ import { Output } from './cli/output.ts'
 import { matchCommand, parseArguments } from './cli/parse-arguments.ts'
 import { processEnvironment } from './config/environment.ts'
 import { AppError, type ErrorCode, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
+import type { Store } from './store/store.ts'
 
 enableCompileCache()
 // Whatever a library of ours creates, a database or a socket, is for this user alone.
@@ -25,6 +26,7 @@ export const exitCodes = {
   unauthenticated: 1,
   forbidden: 1,
   throttled: 1,
+  paused: 1,
   'safe-mode': 1,
   'wrong-identity': 12,
   'verification-failed': 20,
@@ -56,12 +58,11 @@ const interrupted = new AppError('interrupted', 'interrupted', { hint: 'nothing 
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(words: string[]): Promise<number> {
-  const isJson = words.includes('--json')
+  const isJson = ownWords(words).includes('--json')
   const out = new Output({ stdout: process.stdout, stderr: process.stderr, isTerminal: process.stderr.isTTY === true, isJson })
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interruption.abort(interrupted))
   try {
-    await run(words, out)
-    return 0
+    return await run(words, out)
   } catch (error) {
     const known = interruption.signal.aborted ? interrupted : readable(error)
     const exitCode = isAppError(known) ? exitCodes[known.code] : 1
@@ -76,26 +77,39 @@ function readable(error: unknown): unknown {
   return new AppError('failed', messageOf(error), { hint: 'check the path, its owner and the free space', cause: error })
 }
 
-async function run(words: string[], out: Output): Promise<void> {
+/** What stands behind `--` belongs to another program. */
+function ownWords(words: string[]): string[] {
+  const end = words.indexOf('--')
+  return end < 0 ? words : words.slice(0, end)
+}
+
+async function run(words: string[], out: Output): Promise<number> {
   const group = words[0]
-  if (group === undefined || group === '--help' || group === 'help') return out.raw(await overview())
-  if (group === '--version') return out.raw(`certautopilot ${(await import('./host.ts')).appVersion}\n`)
+  if (group === undefined || group === '--help' || group === 'help') return show(out, await overview())
+  if (group === '--version') return show(out, `certautopilot ${(await import('./host.ts')).appVersion}\n`)
   const commands = await commandsOf(group)
   if (commands.length === 0)
     throw new AppError('usage', `there is no command "${group}"`, { hint: `the commands are: ${commandGroups.join(', ')}` })
   const command = matchCommand(commands, words)
-  if (command === undefined) return listGroup(commands, words, out)
+  if (command === undefined) return show(out, groupText(commands, words))
   const rest = words.slice(command.name.split(' ').length)
-  if (rest.includes('--help')) return out.raw(helpText(command))
-  await command.run(contextOf(out), parseArguments(command, rest))
+  if (ownWords(rest).includes('--help')) return show(out, helpText(command))
+  const exitCode = await command.run(contextOf(out), parseArguments(command, rest))
+  return typeof exitCode === 'number' ? exitCode : 0
 }
 
-function listGroup(commands: readonly Command[], words: readonly string[], out: Output): void {
+function show(out: Output, text: string): number {
+  out.raw(text)
+  return 0
+}
+
+/** @throws AppError `usage` */
+function groupText(commands: readonly Command[], words: readonly string[]): string {
   const lines = commands.map((command) => `  ${command.name.padEnd(20)}${command.summary}`)
   const unknown = words[1]
   if (unknown !== undefined && unknown !== '--help')
     throw new AppError('usage', `there is no command "${words[0]} ${unknown}"`, { hint: `there are:\n${lines.join('\n')}` })
-  out.raw(`${lines.join('\n')}\n`)
+  return `${lines.join('\n')}\n`
 }
 
 async function overview(): Promise<string> {
@@ -121,7 +135,7 @@ function contextOf(out: Output): Context {
       const store = await host.backup.openStore()
       try {
         await store.prepare(host.backup.collections)
-        return await use(store)
+        return await use(await heedingPause(store))
       } finally {
         await store.close()
       }
@@ -168,6 +182,20 @@ function contextOf(out: Output): Context {
     },
     askSecret,
   }
+}
+
+/** A command is no process of the fleet: it looks whether the writers are paused before each change. */
+async function heedingPause(store: Store): Promise<Store> {
+  const { gatedStore } = await import('./quiesce/gated-store.ts')
+  const { PauseWatch } = await import('./quiesce/write-pause.ts')
+  const { systemClock, sleep } = await import('./core/clock.ts')
+  return gatedStore(store, {
+    async run(work) {
+      const watch = new PauseWatch()
+      while ((await watch.look(store, systemClock)) !== '') await sleep(250, interruption.signal)
+      return work()
+    },
+  })
 }
 
 async function adminClient() {

@@ -1,19 +1,19 @@
 import { chmod, mkdir, unlink, writeFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
-import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { newToken } from './access/access.ts'
 import { isSetUp } from './access/setup.ts'
-import { type App, type Log, openApp } from './app.ts'
+import { type App, type Log, newInstanceName, openApp } from './app.ts'
 import { resumeRestore } from './backup/restore-backup.ts'
 import { AppError, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import { sleep } from './core/clock.ts'
-import { appVersion, type Host, openHost } from './host.ts'
+import { type Host, openHost } from './host.ts'
 import { listenForChallenges } from './http/challenge-listener.ts'
 import { createHttpServer } from './http/server.ts'
-import type { Heartbeat } from './jobs/job.ts'
+import { startLife } from './life.ts'
 import { runLoops, type ServeMode } from './loops.ts'
 import { runLoopsThread } from './loops-thread.ts'
+import { WriteGate } from './quiesce/write-gate.ts'
 
 export interface ServeOptions {
   log: Log
@@ -26,8 +26,6 @@ export interface ServeOptions {
   onReady?: ((started: { url: string; app: App }) => void) | undefined
 }
 
-const heartbeatMs = 10_000
-const heartbeatLeaseMs = 30_000
 const portTries = 50
 const takeOverMs = 2_000
 const startTogetherMs = 30_000
@@ -41,14 +39,19 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
   const isShared = given.config['database.engine'] === 'mongodb'
   const lock = stack.use(await holdWhileStarting(given, isShared))
   const host = (await resumeRestore(given.backup)) ? openHost(given.environment) : given
-  const app = await openApp(host, stack, { isDrill })
+  const gate = new WriteGate(mode === 'all' || mode === 'api' ? 'refuse' : 'wait')
+  const instance = newInstanceName(host)
+  let kekVersion = 0
+  const life = { clock: host.clock, gate, log: options.log, instance, mode, kekVersion: () => kekVersion }
+  const app = await openApp(host, stack, { isDrill, instance, gate, startLife: (store) => startLife({ ...life, store }) })
+  kekVersion = app.kek.activeVersion
   if (isShared) lock[Symbol.dispose]()
   else if (mode !== 'all') throw onlyOneProcess(mode)
   for (const warning of host.warnings) options.log.warn({}, warning)
 
   const stopping = new AbortController()
   const url = mode === 'all' || mode === 'api' ? await startApi(app, options, stack) : undefined
-  const work = Promise.all([runWork(app, mode, options.log, stopping.signal), beat(app, mode, options.log, stopping.signal)])
+  const work = runWork(app, mode, gate, options.log, stopping.signal)
   stack.defer(async () => {
     stopping.abort()
     await work.catch(() => {})
@@ -59,10 +62,11 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
 }
 
 /** Where this process also answers requests, the work has a thread of its own. A drill has one thread, which connects to nothing. */
-function runWork(app: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
+function runWork(app: App, mode: ServeMode, gate: WriteGate, log: Log, signal: AbortSignal): Promise<void> {
   if (mode !== 'all' || app.isDrill) return runLoops(app, mode, log, signal)
   const { host, instance, certificates } = app
-  return runLoopsThread({ environment: { ...host.environment }, instance, publicUrl: certificates.publicUrl }, log, signal)
+  const environment = { ...host.environment }
+  return runLoopsThread({ environment, instance, publicUrl: certificates.publicUrl, gate: gate.shared }, log, signal)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
@@ -177,26 +181,6 @@ async function offerSetup(app: App): Promise<void> {
   await writeFile(paths.setupToken, `${newToken()}\n`, { mode: 0o600, flag: 'wx' }).catch((error) => {
     if (systemCodeOf(error) !== 'EEXIST') throw error
   })
-}
-
-/** Says that this process lives, so that a restore does not exchange the database under it. */
-async function beat({ store, clock, instance, kek }: App, mode: ServeMode, log: Log, signal: AbortSignal): Promise<void> {
-  const started_at = clock.now()
-  while (!signal.aborted) {
-    const now = clock.now().getTime()
-    const until = new Date(now + heartbeatLeaseMs)
-    const about = { mode, host: hostname(), pid: process.pid, version: appVersion, kek_version: kek.activeVersion, started_at }
-    const document: Heartbeat = { _id: instance, lease_until: until, expires_at: until, ...about }
-    await store
-      .commit([{ replace: 'heartbeats', document }])
-      .catch((error) => {
-        if (isAppError(error, 'conflict')) return store.commit([{ insert: 'heartbeats', document }])
-        throw error
-      })
-      .catch((error) => log.warn({ error: messageOf(error) }, 'the heartbeat could not be written'))
-    await sleep(heartbeatMs, signal)
-  }
-  await store.commit([{ remove: 'heartbeats', id: instance }]).catch(() => {})
 }
 
 /**

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MongoClient } from 'mongodb'
 import { SocketClient } from '../src/backup/host/socket-client.ts'
+import type { BackupParts } from '../src/backup/parts.ts'
 import { type Paths, pathsIn } from '../src/config/paths.ts'
 import { collections, openHost } from '../src/host.ts'
 import type { Store } from '../src/store/store.ts'
@@ -29,6 +30,7 @@ export class TestHost implements AsyncDisposable {
   readonly paths: Paths
   readonly #root: string
   readonly #environment: Record<string, string>
+  readonly #children = new Set<ChildProcess>()
   #service: ChildProcess | undefined
 
   constructor(root: string, environment: Record<string, string>) {
@@ -68,7 +70,10 @@ export class TestHost implements AsyncDisposable {
 
   spawn(words: string[], environment: Record<string, string> = {}): ChildProcess {
     const env = { PATH: process.env.PATH ?? '', ...this.#environment, ...environment }
-    return spawn(process.execPath, [mainScript, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [mainScript, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#children.add(child)
+    child.once('exit', () => this.#children.delete(child))
+    return child
   }
 
   async start(): Promise<SocketClient> {
@@ -124,11 +129,16 @@ export class TestHost implements AsyncDisposable {
 
   /** The database as a store, for looking and for doing damage. The service should be stopped. */
   async withStore<T>(use: (store: Store) => Promise<T>): Promise<T> {
-    const host = openHost({ ...this.#environment })
-    const store = await host.backup.openStore()
+    return this.withParts((_parts, store) => use(store))
+  }
+
+  /** What commands about backups work with, for calling one part of them. */
+  async withParts<T>(use: (parts: BackupParts, store: Store) => Promise<T>): Promise<T> {
+    const { backup } = openHost({ ...this.#environment })
+    const store = await backup.openStore()
     try {
       await store.prepare(collections)
-      return await use(store)
+      return await use(backup, store)
     } finally {
       await store.close()
     }
@@ -150,7 +160,9 @@ export class TestHost implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop('SIGKILL')
+    const exits = [...this.#children].map((child) => once(child, 'exit'))
+    for (const child of this.#children) child.kill('SIGKILL')
+    await Promise.all(exits)
     await rm(this.#root, { recursive: true, force: true })
   }
 }

@@ -14,6 +14,7 @@ import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './cat
 import { describeBundle } from './describe-bundle.ts'
 import { dumpStore, newDump } from './dump-store.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
+import { openPointInTime } from './point-in-time.ts'
 
 export interface BackupResult {
   name: string
@@ -34,28 +35,28 @@ export interface BackupResult {
 export async function createBackup(parts: BackupParts, store: Store, signal: AbortSignal): Promise<BackupResult> {
   const started = performance.now()
   using _lock = await parts.locks.hold('backup')
-  const members = await captureMembers(parts)
-  const keys = parts.keysIn(secretsOf(members))
-  const signingKey = requireSigningKey(keys)
   const recipients = await chooseRecipients(parts)
-  await checkKeys(parts, store, keys)
+  const previous = await newestBundle(parts)
+  // What cannot become a bundle is refused before any writer pauses; what goes into it is captured inside the window.
+  await captureKeys(parts, store)
 
   await using draft = await parts.catalogue.startDraft()
+  await using held = await openPointInTime(parts, store, previous, signal)
+  const { point, method } = held
+  const { members, keys, signingKey } = await captureKeys(parts, store)
   await using opener = await parts.openEnvelopes(secretsOf(members))
-  await using point = await store.snapshot()
   const dump = newDump()
-  const previous = await newestBundle(parts)
   parts.progress({ phase: 'reading the database' })
   const manifest = await writeBundle({
     members,
-    archive: gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal })),
+    archive: gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal: held.signal })),
     wrapping: recipients.length > 0 ? await sealWrapping(recipients) : gzipWrapping,
     file: draft,
     signingKey,
     async describe(digests) {
-      await point.prove()
+      await held.proveAndRelease()
       dump.proof = await opener.finish()
-      return describeBundle({ parts, store, point, dump, keys, previous, members: digests })
+      return describeBundle({ parts, store, point, method, dump, keys, previous, members: digests })
     },
   })
   parts.progress({ phase: 'reading back what was written' })
@@ -72,6 +73,21 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const state = { verified_at: manifest.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
   await parts.catalogue.addState(name, state)
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs }
+}
+
+interface Captured {
+  members: Member[]
+  keys: CapturedKeys
+  signingKey: Secret
+}
+
+/** The keys that go into the bundle, not the ones in memory, must fit the database. */
+async function captureKeys(parts: BackupParts, store: Store): Promise<Captured> {
+  const members = await captureMembers(parts)
+  const keys = parts.keysIn(secretsOf(members))
+  const signingKey = requireSigningKey(keys)
+  await matchKeys({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
+  return { members, keys, signingKey }
 }
 
 async function captureMembers(parts: BackupParts): Promise<Member[]> {
@@ -118,11 +134,6 @@ async function chooseRecipients(parts: BackupParts): Promise<string[]> {
     })
   }
   return [...people, await parts.host.hostRecipient()]
-}
-
-/** The keys that go into the bundle, not the ones in memory, must fit the database. */
-async function checkKeys(parts: BackupParts, store: Store, keys: CapturedKeys): Promise<void> {
-  await matchKeys({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
 }
 
 /** What counts are compared with: a bundle that was suspect itself would hide that something is missing. */

@@ -11,6 +11,7 @@ interface DescribeInput {
   parts: BackupParts
   store: Store
   point: Snapshot
+  method: Manifest['point_in_time']['method']
   dump: Dump
   keys: CapturedKeys
   previous: CatalogueEntry | undefined
@@ -34,7 +35,14 @@ export function describeBundle(input: DescribeInput): Manifest {
     installation_id: String(install?.installation_id ?? input.keys.installationId ?? ''),
     created_at: parts.clock.now().toISOString(),
     store: { engine: store.engine, server_version: point.serverVersion, database: store.databaseName },
-    point_in_time: { method: 'snapshot', taken_at: point.takenAt.toISOString(), is_proven: true },
+    point_in_time: {
+      method: input.method,
+      way: point.way,
+      taken_at: point.takenAt.toISOString(),
+      read_until: parts.clock.now().toISOString(),
+      cluster_time: point.clusterTime,
+      is_proven: true,
+    },
     epoch: Number(epoch?.epoch ?? 0),
     collections,
     members: input.members,

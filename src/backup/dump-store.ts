@@ -44,7 +44,7 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   const { parts, opener, dump, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  for await (const block of readAhead(interleaved(input, envelopes))) {
+  for await (const block of merged(input, envelopes)) {
     signal.throwIfAborted()
     const { collection, documents } = block
     const fields = envelopes.get(collection) ?? []
@@ -56,19 +56,19 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   }
 }
 
+/** Both kinds of collections at once where the snapshot allows it, else in between each other. */
+function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>): AsyncGenerator<DocumentBlock> {
+  const { point, database } = input
+  if (!point.isConcurrent) return readAhead(interleaved(input, envelopes))
+  return sideBySide(sourcesOf(point, database, envelopes).map(readAhead))
+}
+
 /** Opening envelopes takes longer than reading them, so their collections are read only as fast, and the others in between. */
 async function* interleaved(
   { point, database, opener }: DumpInput,
   envelopes: ReadonlyMap<string, readonly string[]>,
 ): AsyncGenerator<DocumentBlock> {
-  const names = point.collections.filter(({ type }) => type !== 'view').map(({ name }) => name)
-  const hasEnvelopes = (name: string) => (envelopes.get(name) ?? []).length > 0
-  const sealed = blocksOfCollections(point, database, names.filter(hasEnvelopes))
-  const plain = blocksOfCollections(
-    point,
-    database,
-    names.filter((name) => !hasEnvelopes(name)),
-  )
+  const [sealed, plain] = sourcesOf(point, database, envelopes)
   for (let isPlainDone = false; ; ) {
     const source = isPlainDone || opener.isIdle ? sealed : plain
     const { done, value } = await source.next()
@@ -77,6 +77,38 @@ async function* interleaved(
     else break
   }
   yield* plain
+}
+
+/** Blocks of the collections that hold envelopes, and of the others. */
+function sourcesOf(
+  point: Snapshot,
+  database: string,
+  envelopes: ReadonlyMap<string, readonly string[]>,
+): [AsyncGenerator<DocumentBlock>, AsyncGenerator<DocumentBlock>] {
+  const names = point.collections.filter(({ type }) => type !== 'view').map(({ name }) => name)
+  const hasEnvelopes = (name: string) => (envelopes.get(name) ?? []).length > 0
+  const plain = names.filter((name) => !hasEnvelopes(name))
+  return [blocksOfCollections(point, database, names.filter(hasEnvelopes)), blocksOfCollections(point, database, plain)]
+}
+
+/** Whichever source has something first. */
+async function* sideBySide<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<T> {
+  const next = async (source: AsyncGenerator<T>) => ({ source, result: await source.next() })
+  const pending = new Map(sources.map((source) => [source, next(source)]))
+  try {
+    while (pending.size > 0) {
+      const { source, result } = await Promise.race(pending.values())
+      if (result.done) {
+        pending.delete(source)
+        continue
+      }
+      pending.set(source, next(source))
+      yield result.value
+    }
+  } finally {
+    for (const waiting of pending.values()) waiting.catch(() => {})
+    await Promise.all(sources.map((source) => source.return(undefined)))
+  }
 }
 
 /** An empty block ends each collection. */

@@ -20,7 +20,18 @@ export interface Manifest {
   installation_id: string
   created_at: string
   store: { engine: string; server_version: string; database: string }
-  point_in_time: { method: 'snapshot'; taken_at: string; is_proven: boolean }
+  point_in_time: {
+    /** `snapshot`, proven by markers, or `quiesced`: every process had stopped writing. */
+    method: 'snapshot' | 'quiesced'
+    /** How the database held it. */
+    way?: string
+    taken_at: string
+    /** When the last read of database and secrets had ended. */
+    read_until?: string
+    /** Logical time of the server, `seconds:increment`; empty where there is none. */
+    cluster_time?: string
+    is_proven: boolean
+  }
   epoch: number
   collections: { name: string; type: string; count: number; bytes: number; crc64: string }[]
   members: { name: string; bytes: number; sha256: string }[]

@@ -15,6 +15,7 @@ import { formatBytes, formatCount, formatDuration, plural } from '../core/units.
 import { type Command, fromOption, identityOption, operand } from './command.ts'
 import { commands as keyCommands } from './keys.ts'
 import { table } from './output.ts'
+import { commands as quiesceCommands } from './quiesce.ts'
 import { commands as targetCommands } from './targets.ts'
 
 export const commands: Command[] = [
@@ -52,7 +53,7 @@ export const commands: Command[] = [
           heartbeat: beat,
         },
         [
-          `snapshot   ${shortTime(manifest.point_in_time.taken_at)} UTC, proven`,
+          pointLine(manifest),
           `database   ${plural(countsOf(manifest).certificates ?? 0, 'certificate')}, ${plural(documents, 'document')}, ${formatBytes(sumBytes(manifest))}`,
           `secrets    KEK ${kekNames(manifest)}`,
           `opened     ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}`,
@@ -237,9 +238,15 @@ export const commands: Command[] = [
       ])
     },
   },
+  ...quiesceCommands,
   ...keyCommands,
   ...targetCommands,
 ]
+
+function pointLine({ point_in_time: point }: Manifest): string {
+  const how = point.method === 'snapshot' ? 'snapshot   ' : 'quiesced   '
+  return `${how}${shortTime(point.taken_at)} UTC, ${point.method === 'snapshot' ? 'proven' : 'every process had stopped writing'}`
+}
 
 /** Proves something only if the bundle is sealed, and the identity is a person's and not the host's own. */
 async function requireRecoveryIdentity(backup: BackupParts, identityFile: string): Promise<void> {

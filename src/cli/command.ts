@@ -26,8 +26,8 @@ export interface Command {
   operands?: string
   options?: Record<string, OptionSpec>
   examples: string[]
-  /** Does it; a failure is thrown, a number is an exit code other than 0. */
-  run(context: Context, args: Arguments): Promise<void>
+  /** Does it; a failure is thrown. @returns an exit code, where it is somebody else's */
+  run(context: Context, args: Arguments): Promise<void> | Promise<number>
 }
 
 export const commonOptions: Record<string, OptionSpec> = {

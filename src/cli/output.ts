@@ -36,6 +36,12 @@ export class Output {
     if (!this.isJson) this.#stdout.write(`${line}\n`)
   }
 
+  /** What a person wants to know while the output belongs to another program. */
+  notice(line: string): void {
+    this.#clearStatus()
+    if (!this.isJson) this.#stderr.write(`${line}\n`)
+  }
+
   raw(content: string | Buffer): void {
     this.#clearStatus()
     this.#stdout.write(content)

@@ -135,6 +135,26 @@ export const settings = {
     '',
     'is fetched after each backup that is whole, at every target too: a watcher elsewhere notices when it stays out',
   ),
+  'backup.consistency': setting(
+    oneOf('snapshot', 'quiesced'),
+    'snapshot',
+    'how one point in time is held: "snapshot" while the service goes on, and writers pause only where the server proves none; or "quiesced" always',
+  ),
+  'backup.pause_wait_seconds': setting(
+    seconds,
+    30,
+    'how long every process may take to stop writing before a quiesced backup fails',
+  ),
+  'backup.max_write_pause_seconds': setting(
+    seconds,
+    60,
+    'writers go on after so long, and a quiesced backup that needs more fails',
+  ),
+  'backup.read_preference': hostSetting(
+    oneOf('primary', 'primaryPreferred', 'secondary', 'secondaryPreferred', 'nearest'),
+    'primary',
+    'which member of a MongoDB replica set a backup reads',
+  ),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),
   'backup.recipients': setting(list, [] as string[], 'age recipients of people who can restore (age1...)'),
   'backup.schedule': hostSetting(

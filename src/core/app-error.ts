@@ -10,6 +10,7 @@ export const errorCodes = [
   'unauthenticated',
   'forbidden',
   'throttled',
+  'paused',
   'safe-mode',
   'wrong-identity',
   'verification-failed',

@@ -14,6 +14,8 @@ import type { Store } from '../store/store.ts'
 export interface HttpParts {
   appVersion: string
   store: Store
+  /** Everything that a request changes happens in here. @throws AppError `paused` a backup has quiesced the service */
+  change<T>(work: () => Promise<T>): Promise<T>
   clock: Clock
   access: AccessParts
   certificates: CertificateParts

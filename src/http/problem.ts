@@ -12,6 +12,7 @@ export const httpStatus = {
   unauthenticated: 401,
   forbidden: 403,
   throttled: 429,
+  paused: 503,
   'safe-mode': 409,
   'wrong-identity': 422,
   'verification-failed': 422,

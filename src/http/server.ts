@@ -93,19 +93,30 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
           ),
       }
       const handle = () => route.handle(context as never)
-      if (route.method !== 'GET') await requireMatch(request.headers['if-match'], route, context)
-      const key = request.headers['idempotency-key']
-      if (typeof key === 'string' && isCreation(route)) {
-        const asked = [route.method, request.url, request.body ?? null]
-        const made = async () => (route.reply as z.ZodType).parse(await handle())
-        return sendJson(reply, route, await onceForKey(parts, { key, caller, request: asked }, made))
-      }
+      if (route.method !== 'GET') return parts.change(() => answerChange({ parts, request, reply, route, context, handle }))
       const result = await handle()
-      if (route.method === 'GET' && isJson(route, result))
-        return sendTagged(request, reply, (route.reply as z.ZodType).parse(result))
+      if (isJson(route, result)) return sendTagged(request, reply, (route.reply as z.ZodType).parse(result))
       return send(reply, route, result)
     },
   })
+}
+
+interface ChangeInput {
+  parts: HttpParts
+  request: FastifyRequest
+  reply: FastifyReply
+  route: Route
+  context: { params: unknown; query: unknown; caller: Caller }
+  handle(): Promise<unknown>
+}
+
+async function answerChange({ parts, request, reply, route, context, handle }: ChangeInput): Promise<unknown> {
+  await requireMatch(request.headers['if-match'], route, context)
+  const key = request.headers['idempotency-key']
+  if (typeof key !== 'string' || !isCreation(route)) return send(reply, route, await handle())
+  const asked = [route.method, request.url, request.body ?? null]
+  const made = async () => (route.reply as z.ZodType).parse(await handle())
+  return sendJson(reply, route, await onceForKey(parts, { key, caller: context.caller, request: asked }, made))
 }
 
 async function authenticate(parts: HttpParts, request: FastifyRequest, route: Route): Promise<Caller> {
@@ -196,7 +207,8 @@ function goneSignal(reply: FastifyReply): AbortSignal {
 function sendProblem(parts: HttpParts, reply: FastifyReply, error: unknown): FastifyReply {
   const known = error instanceof AppError ? error : translated(error)
   const problem = problemOf(known)
-  if (problem.status >= 500) parts.log.error({ error: known instanceof Error ? known.stack : String(known) }, 'a request failed')
+  if (problem.status >= 500 && problem.code !== 'paused')
+    parts.log.error({ error: known instanceof Error ? known.stack : String(known) }, 'a request failed')
   if (problem.status === 429 || problem.status === 503) void reply.header('retry-after', retryAfterSeconds(known))
   return reply.code(problem.status).type('application/problem+json').send(problem)
 }

@@ -36,6 +36,8 @@ export interface Heartbeat extends StoredDocument {
   kek_version: number
   started_at: Date
   lease_until: Date
+  /** The write pause that it has acknowledged; empty when there is none. */
+  paused_for: string
   expires_at: Date
 }
 

@@ -1,7 +1,7 @@
 import { isAppError } from '../core/app-error.ts'
 import type { Store, StoredDocument } from '../store/store.ts'
 
-interface Lease extends StoredDocument {
+export interface Lease extends StoredDocument {
   owner: string
   expires_at: Date
 }

@@ -45,6 +45,7 @@ const isRetryable = {
   unauthenticated: false,
   forbidden: false,
   throttled: true,
+  paused: true,
   'safe-mode': true,
   'wrong-identity': false,
   'verification-failed': false,
@@ -72,22 +73,27 @@ const isRetryable = {
 const idleMs = 250
 /** After the database did not answer. */
 const troubledMs = 2_000
+/** Writers that were paused for so long, or a database that took it, has kept others from extending their leases too. */
+const slowMs = 2_000
 /** How long a stop waits for jobs to reach a place from which another worker can go on. */
 const graceMs = 10_000
 
 /** Takes and runs jobs, several at once, until `signal` aborts; then gives the ones that run a while to stop. */
 export async function runWorker(parts: WorkerParts, signal: AbortSignal): Promise<void> {
   const running = new Set<Promise<void>>()
+  let takesOverFrom = 0
   while (!signal.aborted) {
     if (running.size >= parts.concurrency) {
       await Promise.race(running)
       continue
     }
-    const job = await takeNext(parts).catch(async (error) => {
+    const askedAt = performance.now()
+    const job = await takeNext(parts, askedAt > takesOverFrom).catch(async (error) => {
       parts.log.warn({ error: messageOf(error) }, 'the worker could not take a job')
       await sleep(troubledMs, signal)
       return undefined
     })
+    if (performance.now() - askedAt > slowMs) takesOverFrom = performance.now() + parts.leaseMs / 2
     if (job === undefined) {
       await sleep(idleMs, signal)
       continue
@@ -106,9 +112,9 @@ export async function runNext(parts: WorkerParts, signal: AbortSignal): Promise<
   return job !== undefined
 }
 
-async function takeNext(parts: WorkerParts): Promise<Job | undefined> {
+async function takeNext(parts: WorkerParts, takesOver = true): Promise<Job | undefined> {
   if (!(await parts.mayWork())) return undefined
-  return (await claim(parts, 'queued', 'run_at')) ?? (await claim(parts, 'running', 'lease_expires_at'))
+  return (await claim(parts, 'queued', 'run_at')) ?? (takesOver ? claim(parts, 'running', 'lease_expires_at') : undefined)
 }
 
 function claim({ store, clock, owner, leaseMs }: WorkerParts, state: string, dueField: 'run_at' | 'lease_expires_at') {

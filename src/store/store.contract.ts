@@ -169,6 +169,25 @@ export function storeContract(engine: string, open: (t: TestContext) => Promise<
     assert.deepEqual(names?.toSorted(), ['_id_', 'expiry', 'label', 'rank', 'state', 'unique'])
   })
 
+  promise('a view of a quiesced database reads several collections at once where it says so', async (store) => {
+    await store.commit(
+      Array.from({ length: 3000 }, (_, n) => ({ insert: 'things', document: thing(`t${n}`, { label: 'x'.repeat(900) }) })),
+    )
+    await store.commit(Array.from({ length: 2000 }, (_, n) => ({ insert: 'others', document: { _id: `o${n}` } })))
+    await using view = await store.snapshot({ isQuiesced: true })
+    const countOf = async (collection: string) => {
+      let count = 0
+      for await (const block of view.read(collection)) count += [...splitDocuments(block)].length
+      return count
+    }
+    const counts = view.isConcurrent
+      ? await Promise.all([countOf('things'), countOf('others')])
+      : [await countOf('things'), await countOf('others')]
+    assert.deepEqual(counts, [3000, 2000])
+    await view.prove()
+    await view[Symbol.asyncDispose]()
+  })
+
   promise('preparing again, also by several at once, changes nothing', async (store) => {
     await store.commit([{ insert: 'things', document: thing('a') }])
     await Promise.all([store.prepare(contractSpecs), store.prepare(contractSpecs)])

@@ -82,16 +82,31 @@ export interface Store {
   /** Removes what TTL indexes declare as expired, where the engine does not do it by itself. */
   removeExpired(now: Date): Promise<void>
   /** A view of the whole database as of now, unmoved by later writes. @throws AppError `preflight` none can be had */
-  snapshot(): Promise<Snapshot>
+  snapshot(options?: SnapshotOptions): Promise<Snapshot>
   /** @throws AppError `unreachable` */
   ping(): Promise<void>
   close(): Promise<void>
 }
 
-/** The database at one point in time. Reads are sequential. */
+export interface SnapshotOptions {
+  /** Nobody writes while it is open: what stands there is the point in time. */
+  isQuiesced?: boolean
+}
+
+/** The database at one point in time. It may be disposed twice. */
 export interface Snapshot extends AsyncDisposable {
   readonly takenAt: Date
   readonly serverVersion: string
+  /** How it is held: `read transaction`, `snapshot session`, `transaction` or `quiesced`. */
+  readonly way: string
+  /** Logical time of the server, `seconds:increment`; empty where there is none. */
+  readonly clusterTime: string
+  /** For how long the server holds it; undefined without an end. */
+  readonly windowMs: number | undefined
+  /** About how much there is to read; undefined where that does not matter. */
+  readonly dataBytes: number | undefined
+  /** Whether several collections may be read at once. */
+  readonly isConcurrent: boolean
   readonly collections: readonly CollectionInfo[]
   /** All documents of a collection as concatenated raw BSON, in blocks of about a megabyte. */
   read(collection: string): AsyncIterable<Buffer>

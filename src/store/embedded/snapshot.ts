@@ -23,6 +23,11 @@ export function openSnapshot(path: string): Snapshot {
 class EmbeddedSnapshot implements Snapshot {
   readonly takenAt = new Date()
   readonly serverVersion = 'embedded'
+  readonly way = 'read transaction'
+  readonly clusterTime = ''
+  readonly windowMs = undefined
+  readonly dataBytes = undefined
+  readonly isConcurrent = false
   readonly collections: readonly CollectionInfo[]
   readonly #path: string
   readonly #reader: DatabaseSync
@@ -64,6 +69,7 @@ class EmbeddedSnapshot implements Snapshot {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#reader.isOpen) return
     this.#reader.close()
     withWriter(this.#path, (writer) => writer.prepare('DELETE FROM snapshot_marker WHERE id = ?').run(this.#marker))
   }

@@ -46,6 +46,11 @@ function standalone(): AppError {
   })
 }
 
+/** SnapshotTooOld, SnapshotUnavailable, NoSuchTransaction, TransactionExceededLifetimeLimitSeconds */
+const outlivedCodes = new Set([239, 246, 251, 290])
+/** PrimarySteppedDown, InterruptedDueToReplStateChange, NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, ShutdownInProgress */
+const steppedDownCodes = new Set([189, 11602, 10107, 13435, 13436, 91, 11600])
+
 /** Says of a driver's error what it means to us; the driver's own text stays as the cause. */
 export function translated(error: unknown): AppError {
   if (error instanceof AppError) return error
@@ -58,6 +63,18 @@ export function translated(error: unknown): AppError {
   if (error instanceof MongoServerError && (error.code === 18 || error.code === 13)) {
     return new AppError('unreachable', `MongoDB refused the user: ${error.codeName ?? error.code}`, {
       hint: 'check user, password and authSource in CERTAUTOPILOT_DATABASE_URI',
+      cause: error,
+    })
+  }
+  if (error instanceof MongoServerError && outlivedCodes.has(Number(error.code))) {
+    return new AppError('preflight', `MongoDB held the snapshot no longer: ${error.codeName ?? error.code}`, {
+      hint: 'raise transactionLifetimeLimitSeconds or minSnapshotHistoryWindowInSeconds on the server, or set backup.consistency: quiesced',
+      cause: error,
+    })
+  }
+  if (error instanceof MongoServerError && steppedDownCodes.has(Number(error.code))) {
+    return new AppError('unreachable', `the MongoDB server is no primary any more: ${error.codeName ?? error.code}`, {
+      hint: 'run it again: by then another member has taken over',
       cause: error,
     })
   }

@@ -8,10 +8,15 @@ const documentsPerBatch = 500
  * Reads a collection as buffers of whole documents, one behind the other, without an object for any of them. It speaks the cursor
  * commands itself: the driver's cursor hands out documents one by one, which costs as much as compressing them.
  */
-export async function* readRawBatches(database: Db, session: ClientSession, collection: string): AsyncGenerator<Buffer> {
+export async function* readRawBatches(
+  database: Db,
+  session: ClientSession,
+  collection: string,
+  readConcern?: Record<string, unknown>,
+): AsyncGenerator<Buffer> {
   const run = (command: Record<string, unknown>) =>
     database.command({ ...command, batchSize: documentsPerBatch }, { session, raw: true })
-  let reply = await run({ find: collection })
+  let reply = await run({ find: collection, ...(readConcern === undefined ? {} : { readConcern }) })
   for (;;) {
     const { id, documents } = takeBatch(reply.cursor as Uint8Array)
     if (documents.length > 0) yield documents

@@ -1,26 +1,40 @@
-import type { ClientSession, Collection, Db, Document, MongoClient } from 'mongodb'
+import type { ClientSession, Collection, Db, Document, MongoClient, ReadPreferenceMode } from 'mongodb'
 import { AppError } from '../../core/app-error.ts'
 import { cursorBehind } from '../cursor.ts'
 import { refuseUndeclaredFields } from '../declared-fields.ts'
-import type { Change, CollectionSpec, IndexSpec, Page, Query, Snapshot, Store, StoredDocument, Where } from '../store.ts'
+import type {
+  Change,
+  CollectionSpec,
+  IndexSpec,
+  Page,
+  Query,
+  Snapshot,
+  SnapshotOptions,
+  Store,
+  StoredDocument,
+  Where,
+} from '../store.ts'
 import { connect, exchangeCollection, markerCollection, translated } from './client.ts'
 import { filterOf, pageFilter, sortOf } from './filter.ts'
-import { openSnapshot } from './snapshot.ts'
+import { openReader } from './reader.ts'
+import { openQuiescedView, openSnapshot } from './snapshot.ts'
 
 export interface MongoOptions {
   uri: string
   databaseName: string
+  /** Which member of a replica set a snapshot is read from. */
+  readPreference?: ReadPreferenceMode
 }
 
 /** Opens the store on a MongoDB server. @throws AppError `config` · `unreachable` · `preflight` */
 export async function openMongoStore(options: MongoOptions): Promise<Store> {
   const client = await connect(options.uri)
-  return newMongoStore(client, options.databaseName, '')
+  return new MongoStore(client, options, '')
 }
 
 /** A store whose collections carry a prefix: how a staged copy lives in the same database. */
 export function newMongoStore(client: MongoClient, databaseName: string, prefix: string): Store {
-  return new MongoStore(client, databaseName, prefix)
+  return new MongoStore(client, { uri: '', databaseName }, prefix)
 }
 
 class MongoStore implements Store {
@@ -29,13 +43,15 @@ class MongoStore implements Store {
   readonly #client: MongoClient
   readonly #database: Db
   readonly #prefix: string
+  readonly #options: MongoOptions
   readonly #specs = new Map<string, CollectionSpec>()
 
-  constructor(client: MongoClient, databaseName: string, prefix: string) {
+  constructor(client: MongoClient, options: MongoOptions, prefix: string) {
     this.#client = client
-    this.#database = client.db(databaseName)
+    this.#database = client.db(options.databaseName)
     this.#prefix = prefix
-    this.databaseName = databaseName
+    this.#options = options
+    this.databaseName = options.databaseName
   }
 
   async prepare(collections: readonly CollectionSpec[]): Promise<void> {
@@ -92,8 +108,8 @@ class MongoStore implements Store {
   /** The server's own TTL monitor does it. */
   async removeExpired(): Promise<void> {}
 
-  async snapshot(): Promise<Snapshot> {
-    return translate(openSnapshot(this.#client, this.#database))
+  async snapshot(options: SnapshotOptions = {}): Promise<Snapshot> {
+    return translate(this.#snapshot(options))
   }
 
   async ping(): Promise<void> {
@@ -103,6 +119,12 @@ class MongoStore implements Store {
   /** A staged copy shares the client of its exchange, which closes it. */
   async close(): Promise<void> {
     if (this.#prefix === '') await this.#client.close()
+  }
+
+  async #snapshot({ isQuiesced = false }: SnapshotOptions): Promise<Snapshot> {
+    const { uri, readPreference = 'primary' } = this.#options
+    const reader = await openReader(this.#client, uri, readPreference)
+    return isQuiesced ? openQuiescedView(this.#database, reader) : openSnapshot(this.#database, reader)
   }
 
   /** Creating a collection in the middle of a cut-over would stand in the way of the one that is renamed to its name. */

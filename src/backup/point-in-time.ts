@@ -1,0 +1,128 @@
+import { hostname } from 'node:os'
+import type { Manifest } from '../bundle/manifest.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
+import { secondMs } from '../core/clock.ts'
+import { formatDuration } from '../core/units.ts'
+import { pauseWriters, type WritePause } from '../quiesce/pause-writers.ts'
+import type { Snapshot, Store } from '../store/store.ts'
+import type { CatalogueEntry } from './catalogue.ts'
+import type { BackupParts } from './parts.ts'
+
+/** Database and secrets as of one moment. */
+export interface PointInTime extends AsyncDisposable {
+  point: Snapshot
+  method: Manifest['point_in_time']['method']
+  /** Aborts with the caller's, and when the moment can no longer be held. */
+  signal: AbortSignal
+  /** When everything is read: proves that the moment held, and lets writers go on. @throws AppError `preflight` it did not */
+  proveAndRelease(): Promise<void>
+}
+
+/**
+ * A snapshot while the service goes on; or, where the server proves none, would not hold one for long enough, or the configuration wants
+ * it, a pause of every writer.
+ * @throws AppError `preflight` (24) neither can be had, and what to change · `locked` (11) · `unreachable` (28)
+ */
+export async function openPointInTime(
+  parts: BackupParts,
+  store: Store,
+  previous: CatalogueEntry | undefined,
+  signal: AbortSignal,
+): Promise<PointInTime> {
+  if (parts.config['backup.consistency'] === 'snapshot') {
+    parts.progress({ phase: 'opening a snapshot' })
+    const point = await snapshotOf(store)
+    const neededMs = point === undefined ? 0 : expectedMs(point.dataBytes, previous)
+    if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
+    await point?.[Symbol.asyncDispose]()
+    refuseLongPause(parts, neededMs, point)
+  }
+  return quiesced(parts, store, signal)
+}
+
+async function snapshotOf(store: Store): Promise<Snapshot | undefined> {
+  return store.snapshot().catch((error) => {
+    if (isAppError(error, 'preflight')) return undefined
+    throw error
+  })
+}
+
+function heldSnapshot(point: Snapshot, signal: AbortSignal): PointInTime {
+  const release = () => point[Symbol.asyncDispose]()
+  return {
+    point,
+    method: 'snapshot',
+    signal,
+    async proveAndRelease() {
+      await point.prove()
+      await release()
+    },
+    [Symbol.asyncDispose]: release,
+  }
+}
+
+async function quiesced(parts: BackupParts, store: Store, signal: AbortSignal): Promise<PointInTime> {
+  parts.progress({ phase: 'waiting until nobody writes' })
+  await using stack = new AsyncDisposableStack()
+  const pause = stack.use(await pauseFor(parts, store, 'backup', signal))
+  const position = await auditPosition(store)
+  const point = stack.use(await store.snapshot({ isQuiesced: true }))
+  const kept = stack.move()
+  return {
+    point,
+    method: 'quiesced',
+    signal: AbortSignal.any([signal, pause.signal]),
+    async proveAndRelease() {
+      await point.prove()
+      if ((await auditPosition(store)) !== position) throw somebodyWrote()
+      pause.requireHeld()
+      await kept.disposeAsync()
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  }
+}
+
+/** Pauses the writers as long as the configuration allows. */
+export function pauseFor({ clock, config }: BackupParts, store: Store, purpose: string, signal: AbortSignal): Promise<WritePause> {
+  const owner = `${purpose} on ${config['server.instance_name'] || hostname()}, process ${process.pid}`
+  const waitMs = config['backup.pause_wait_seconds'] * secondMs
+  return pauseWriters({ store, clock, owner, waitMs, maxMs: config['backup.max_write_pause_seconds'] * secondMs }, signal)
+}
+
+/** Bytes a second that a dump surely does, where no bundle tells how long one takes here. */
+const leastRate = 25_000_000
+
+/** How long reading will take: as the last backup went, a little slower. */
+export function expectedMs(dataBytes: number | undefined, previous: CatalogueEntry | undefined): number {
+  if (dataBytes === undefined) return 0
+  const bytes = previous?.sidecar?.manifest.collections.reduce((sum, collection) => sum + collection.bytes, 0) ?? 0
+  const durationMs = previous?.state.duration_ms ?? 0
+  const isTelling = bytes > 50_000_000 && durationMs > 0
+  return (dataBytes / (isTelling ? bytes / durationMs : leastRate / 1000)) * 1.25
+}
+
+/** Said before anything starts, instead of failing in the middle. @throws AppError `preflight` */
+function refuseLongPause({ config }: BackupParts, neededMs: number, point: Snapshot | undefined): void {
+  const pauseMs = config['backup.max_write_pause_seconds'] * secondMs
+  if (neededMs <= pauseMs) return
+  const parameter = point?.way === 'transaction' ? 'transactionLifetimeLimitSeconds' : 'minSnapshotHistoryWindowInSeconds'
+  throw new AppError(
+    'preflight',
+    `the dump will take about ${formatDuration(neededMs)}, the server holds a snapshot for ${formatDuration(point?.windowMs ?? 0)}, and writers pause for ${formatDuration(pauseMs)} at most`,
+    {
+      hint: `raise ${parameter} on the server to ${Math.ceil(neededMs / 1000) * 2}, or backup.max_write_pause_seconds in config.yaml`,
+    },
+  )
+}
+
+/** Where the audit log ends: every change that matters writes into it. */
+async function auditPosition(store: Store): Promise<string> {
+  const { items } = await store.find('audit_logs', { sort: { field: '_id', direction: 'desc' }, limit: 1 })
+  return items[0]?._id ?? ''
+}
+
+function somebodyWrote(): AppError {
+  return new AppError('preflight', 'something was written while every writer was paused', {
+    hint: 'look in the audit log who it was: a command run beside the service, or a process of an older version',
+  })
+}
