@@ -8,7 +8,7 @@ import { readAuditHead } from './audit/link-audit.ts'
 import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
 import { pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
-import { requireTarget, testTarget } from './backup/test-target.ts'
+import { probeFindings, requireTarget, testTarget } from './backup/test-target.ts'
 import { openPrivateKey } from './certificates/keys.ts'
 import { requireCertificate } from './certificates/list-certificates.ts'
 import type { CertificateParts } from './certificates/parts.ts'
@@ -283,12 +283,17 @@ function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
     },
     recoveryKit: async () => ({ kit: await readKit(paths.recoveryKit), path: paths.recoveryKit }),
     backups: () => host.backup.catalogue.list(),
+    standing: () => host.backup.standing.read(),
     targets: host.backup.targets.map(({ location: { name, url } }) => ({
       name,
       kind: url.protocol.replace(':', ''),
       place: `${url.protocol}//${url.host}${decodeURIComponent(url.pathname)}`,
     })),
-    testTarget: async (name) => testTarget(await requireTarget(host.backup, name).open()),
+    async testTarget(name) {
+      const { location, open } = requireTarget(host.backup, name)
+      const probe = await testTarget(await open())
+      return { ...probe, findings: probeFindings(probe, location.rules) }
+    },
     retention: () => previewPrune(host.backup),
     pinBackup: (name, pin) => (pin === undefined ? unpinBackup(host.backup, name) : pinBackup(host.backup, name, pin)),
     pruneBackups: () => pruneBackups(host.backup),

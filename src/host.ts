@@ -7,6 +7,7 @@ import { openCatalogue } from './backup/host/catalogue.ts'
 import { openDrills } from './backup/host/drills.ts'
 import { openHostFiles } from './backup/host/host-files.ts'
 import { openHostLocks } from './backup/host/locks.ts'
+import { openStanding } from './backup/host/standing.ts'
 import type { BackupParts, CapturedKeys, Progress, TargetAccess } from './backup/parts.ts'
 import { targetCatalogue } from './backup/target-catalogue.ts'
 import { certificateCollections } from './certificates/collections.ts'
@@ -68,13 +69,19 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
   const { paths, config, secrets } = loaded
   const targets = targetsOf(loaded, environment)
   const catalogue = openCatalogue(paths.backups)
+  const host = openHostFiles({
+    paths,
+    identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,
+    signingKey: secrets.signingKey,
+  })
   return {
     appVersion,
     clock: systemClock,
     config,
     collections,
     catalogue,
-    source: options.from === undefined ? catalogue : fromTarget(targets, options.from, environment),
+    source: options.from === undefined ? catalogue : fromTarget(targets, options.from, environment, () => host.signers()),
+    standing: openStanding(paths.backups),
     secretStore: openEnvFileSecretStore(paths.secrets, environmentSecrets(environment)),
     keysIn,
     openEnvelopes: async (content) => {
@@ -85,11 +92,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     targets,
     sendHeartbeat: () => sendHeartbeat(config),
     isTimerArmed: () => existsSync('/etc/systemd/system/timers.target.wants/certautopilot-backup.timer'),
-    host: openHostFiles({
-      paths,
-      identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,
-      signingKey: secrets.signingKey,
-    }),
+    host,
     openStore: () => openStore(loaded),
     openExchange: () => openExchange(loaded),
     openDrillGround: async () => {
@@ -117,9 +120,14 @@ function targetsOf({ config, paths }: Loaded, environment: NodeJS.ProcessEnv): T
 }
 
 /** Bundles at a target that is configured, or at any URL, with what the platform knows of credentials. */
-function fromTarget(targets: readonly TargetAccess[], from: string, environment: NodeJS.ProcessEnv): Catalogue {
+function fromTarget(
+  targets: readonly TargetAccess[],
+  from: string,
+  environment: NodeJS.ProcessEnv,
+  signers: () => Promise<string[]>,
+): Catalogue {
   const known = targets.find(({ location }) => location.name === from)
-  if (known !== undefined) return targetCatalogue(known.open, `target "${from}"`)
+  if (known !== undefined) return targetCatalogue(known.open, `target "${from}"`, signers)
   if (!from.includes('://'))
     throw new AppError('not-found', `there is no target "${from}"`, {
       hint:
@@ -128,7 +136,8 @@ function fromTarget(targets: readonly TargetAccess[], from: string, environment:
           : `there are ${targets.map(({ location }) => location.name).join(', ')}; or give a URL`,
     })
   const location = parseLocation(from)
-  return targetCatalogue(() => openTarget(location, (name) => environment[`CAP_TARGET_${name}`]), `"${from.split('?')[0]}"`)
+  const open = () => openTarget(location, (name) => environment[`CAP_TARGET_${name}`])
+  return targetCatalogue(open, `"${from.split('?')[0]}"`, signers)
 }
 
 const heartbeatMs = 30_000

@@ -58,7 +58,8 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
   })
   options.onReady?.({ url: url ?? '', app })
   options.log.info({ url, mode, engine: app.store.engine }, 'ready')
-  await Promise.race([work, aborted(signal)])
+  // A process that only answers requests has no loops to wait for.
+  await Promise.race([work.then(() => aborted(signal)), aborted(signal)])
 }
 
 /** Where this process also answers requests, the work has a thread of its own. A drill has one thread, which connects to nothing. */

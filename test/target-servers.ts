@@ -3,7 +3,14 @@ import { copyFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
-import { CreateBucketCommand, ListObjectVersionsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateBucketCommand,
+  GetObjectRetentionCommand,
+  ListObjectVersionsCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { freePort, start } from './acme-servers.ts'
 import { findProgram } from './servers.ts'
@@ -17,6 +24,10 @@ export interface ObjectStore extends AsyncDisposable {
   readonly credentials: { ACCESS_KEY_ID: string; SECRET_ACCESS_KEY: string }
   createBucket(name: string, options?: { isLocked?: boolean }): Promise<void>
   put(bucket: string, key: string, body: string): Promise<void>
+  /** Credentials for so few actions (STS AssumeRole with a policy), as the product is given them. */
+  credentialsFor(actions: readonly string[]): Promise<Record<string, string>>
+  /** Until when the current version of an object is locked. */
+  lockedUntil(bucket: string, key: string): Promise<Date | undefined>
   /** How many versions of each key there are, and until when they are locked. */
   versions(bucket: string): Promise<{ key: string; isMarker: boolean; versionId: string }[]>
   client: S3Client
@@ -45,6 +56,22 @@ export async function startMinio(): Promise<ObjectStore> {
     },
     async put(bucket, key, body) {
       await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: body }))
+    },
+    async credentialsFor(actions) {
+      const sts = new STSClient({ endpoint, region: 'us-east-1', credentials: { accessKeyId: user, secretAccessKey: password } })
+      const Statement = [{ Effect: 'Allow', Action: actions, Resource: ['arn:aws:s3:::*'] }]
+      const Policy = JSON.stringify({ Version: '2012-10-17', Statement })
+      const { Credentials } = await sts.send(new AssumeRoleCommand({ RoleArn: 'arn:x:y:z', RoleSessionName: 'test', Policy }))
+      sts.destroy()
+      return {
+        ACCESS_KEY_ID: Credentials?.AccessKeyId ?? '',
+        SECRET_ACCESS_KEY: Credentials?.SecretAccessKey ?? '',
+        SESSION_TOKEN: Credentials?.SessionToken ?? '',
+      }
+    },
+    async lockedUntil(bucket, key) {
+      const { Retention } = await client.send(new GetObjectRetentionCommand({ Bucket: bucket, Key: key }))
+      return Retention?.RetainUntilDate
     },
     async versions(bucket) {
       const { Versions = [], DeleteMarkers = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }))

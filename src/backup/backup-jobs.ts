@@ -61,6 +61,7 @@ export async function retained(parts: BackupParts, store: Store, actor: Actor): 
   } catch (error) {
     const entry = audited(actor, 'backup.retention-failed', 'host', { error: messageOf(error) })
     await store.commit([entry]).catch(() => {})
+    await parts.standing.change((was) => ({ ...was, retention_failures: was.retention_failures + 1 })).catch(() => {})
     return `retention: ${messageOf(error)}`
   }
 }

@@ -41,6 +41,8 @@ export interface CatalogueEntry {
   sidecar: Sidecar | undefined
   state: BundleState
   isDamaged: boolean
+  /** At a target it was removed or overwritten, but a version is left, which can be restored. */
+  isRemoved?: boolean
 }
 
 export interface WrittenFile {
@@ -69,11 +71,6 @@ export interface Catalogue {
   addState(name: string, state: BundleState): Promise<void>
   /** Removes a bundle and everything beside it. */
   remove(name: string): Promise<void>
-  /**
-   * Writes down for how many days this caller keeps every bundle. @returns the most that any caller of the last days has asked for: the
-   * settings of a timer are not undone by those of the service
-   */
-  agreeRetainDays(days: number): Promise<number>
 }
 
 const bundlePattern = /^certautopilot-backup-(\d{8}-\d{6})\.tar\.(age|gz)$/

@@ -3,10 +3,11 @@ import { sha256Of } from '../bundle/digest.ts'
 import { signValue } from '../bundle/manifest.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
-import type { Target } from '../target/target.ts'
+import type { Target, TargetRules } from '../target/target.ts'
 import type { CatalogueEntry, Sidecar } from './catalogue.ts'
+import { lockedUntil } from './lock-dates.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
-import { isVerified, planRetention } from './retention.ts'
+import { isVerified, planRetention, type Verdict } from './retention.ts'
 import { listTarget, sidecarName } from './target-catalogue.ts'
 
 export interface TargetResult {
@@ -36,10 +37,23 @@ export async function copyToTargets(parts: BackupParts, signal: AbortSignal): Pr
   if (lock === undefined)
     return parts.targets.map(({ location }) => emptyResult(location.name, 'another run is copying to the targets now'))
   try {
-    return await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
+    const results = await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
+    await noteStanding(parts, results)
+    return results
   } finally {
     lock[Symbol.dispose]()
   }
+}
+
+async function noteStanding({ clock, standing }: BackupParts, results: readonly TargetResult[]): Promise<void> {
+  const now = clock.now().toISOString()
+  await standing.change((before) => {
+    const found = results.map(({ target, error }) => {
+      const whole_at = error === '' ? now : (before.targets[target]?.whole_at ?? '')
+      return [target, { tried_at: now, error, whole_at }] as const
+    })
+    return { ...before, targets: Object.fromEntries(found) }
+  })
 }
 
 function emptyResult(target: string, error = ''): TargetResult {
@@ -63,7 +77,7 @@ async function serveTarget(parts: BackupParts, { location, open }: TargetAccess,
     for (const entry of await lacking(parts, target)) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
-      await copyBundle(parts, target, entry)
+      await copyBundle(parts, target, entry, lockedUntil(entry, [], location.rules))
       result.copied.push(entry.name)
     }
     await pruneTarget(parts, { location, open }, target, result)
@@ -84,7 +98,7 @@ async function lacking(parts: BackupParts, target: Target): Promise<CatalogueEnt
 }
 
 /** The copy is sealed to people only: whoever has this host cannot open what left it. It is read back before its sidecar names it. */
-async function copyBundle(parts: BackupParts, target: Target, entry: CatalogueEntry): Promise<void> {
+async function copyBundle(parts: BackupParts, target: Target, entry: CatalogueEntry, until: Date | undefined): Promise<void> {
   const { host, config, catalogue, clock, keysIn, secretStore } = parts
   const sidecar = entry.sidecar as Sidecar
   const recipients = config['backup.recipients']
@@ -94,13 +108,14 @@ async function copyBundle(parts: BackupParts, target: Target, entry: CatalogueEn
   await target.put(
     entry.name,
     counted(sent.bytes, (size) => (bytes += size)),
+    until,
   )
   const sha256 = sent.value()
   await readBack(target, entry.name, sha256)
   const signingKey = keysIn(await secretStore.capture()).signingKey as Secret
   const artefact = { name: entry.name, bytes, sha256, recipients: [...recipients] }
   const copy: Sidecar = { ...sidecar, artefact, artefact_signature: signValue(artefact, signingKey).signature }
-  await target.put(sidecarName(entry.name), once(Buffer.from(JSON.stringify(copy, null, 2))))
+  await target.put(sidecarName(entry.name), once(Buffer.from(JSON.stringify(copy, null, 2))), until)
   const copies = { ...entry.state.copies, [target.name]: { at: clock.now().toISOString(), bytes, sha256 } }
   await catalogue.addState(entry.name, { copies })
 }
@@ -127,7 +142,9 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
     timeZone: parts.config['backup.time_zone'],
     installationId: parts.keysIn(await parts.secretStore.capture()).installationId,
   }
-  const { verdicts, stopped } = planRetention(await listTarget(target), rules, parts.clock.now())
+  const signers = await parts.host.signers()
+  const { verdicts, stopped } = planRetention(await listTarget(target, { signers }), rules, parts.clock.now())
+  await extendLocks(target, location.rules, verdicts, result)
   if (stopped !== '') {
     result.note = `nothing was removed there: ${stopped}`
     return
@@ -141,6 +158,22 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'forbidden') throw error
       result.note = `"${entry.name}" stays there: it is locked, or this credential may not remove`
+      return
+    }
+  }
+}
+
+/** A bundle that turned out to be the one of its week or month is locked for as long as that is kept. */
+async function extendLocks(target: Target, rules: TargetRules, verdicts: readonly Verdict[], result: TargetResult): Promise<void> {
+  if (target.extendLock === undefined || rules.lockMode === 'none') return
+  for (const { entry, tiers } of verdicts) {
+    const until = lockedUntil(entry, tiers, rules)
+    if (until === undefined || !tiers.some(({ period, isOver }) => isOver && period !== 'day')) continue
+    try {
+      for (const name of [entry.name, sidecarName(entry.name)]) await target.extendLock(name, until)
+    } catch (error) {
+      if (!isAppError(error, 'forbidden')) throw error
+      result.note = 'locks were not extended: this credential lacks the right to (s3:PutObjectRetention)'
       return
     }
   }

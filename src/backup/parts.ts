@@ -36,6 +36,7 @@ export interface BackupParts {
   catalogue: Catalogue
   /** Where bundles are read that are listed, verified, drilled or restored: the same, or a target. */
   source: Catalogue
+  standing: Standing
   secretStore: SecretStore
   /** @throws AppError `config` */
   keysIn(secretsContent: Buffer): CapturedKeys
@@ -60,6 +61,32 @@ export interface BackupParts {
   openStore(): Promise<Store>
   openExchange(): Promise<StoreExchange & AsyncDisposable>
   progress(progress: Progress): void
+}
+
+/** How the last attempt to bring a target its copies went. */
+export interface TargetStanding {
+  tried_at: string
+  /** Empty when it went well. */
+  error: string
+  /** When it last had everything; empty when it never did. */
+  whole_at: string
+}
+
+export interface StandingRecord {
+  targets: Record<string, TargetStanding>
+  /** How often retention failed on this host. */
+  retention_failures: number
+}
+
+/** What runs of this host have found out, for whoever looks later. */
+export interface Standing {
+  read(): Promise<StandingRecord>
+  change(next: (before: StandingRecord) => StandingRecord): Promise<void>
+  /**
+   * Writes down for how many days this caller keeps every bundle. @returns the most that any caller of the last days has asked for: the
+   * settings of a timer are not undone by those of the service
+   */
+  agreeRetainDays(days: number): Promise<number>
 }
 
 export interface TargetAccess {

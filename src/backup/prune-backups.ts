@@ -55,13 +55,13 @@ async function requireListed({ catalogue }: BackupParts, name: string): Promise<
   })
 }
 
-async function rulesOf({ config, catalogue, keysIn, secretStore }: BackupParts): Promise<RetentionRules> {
+async function rulesOf({ config, standing, keysIn, secretStore }: BackupParts): Promise<RetentionRules> {
   return {
     daily: config['backup.keep_daily'],
     weekly: config['backup.keep_weekly'],
     monthly: config['backup.keep_monthly'],
     least: config['backup.keep_least'],
-    days: await catalogue.agreeRetainDays(config['backup.retain_days']),
+    days: await standing.agreeRetainDays(config['backup.retain_days']),
     timeZone: config['backup.time_zone'],
     installationId: keysIn(await secretStore.capture()).installationId,
   }

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { dayMs } from '../core/clock.ts'
 import { bundleName, type CatalogueEntry, type Sidecar } from './catalogue.ts'
+import { lockedUntil } from './lock-dates.ts'
 import { planRetention, type RetentionRules } from './retention.ts'
 
 const rules: RetentionRules = {
@@ -125,4 +126,29 @@ test('whatever bundles there are and wherever the clock jumps, the newest that v
       for (const { isKept } of good.slice(0, least)) assert.ok(isKept)
     }),
   )
+})
+
+test('a lock lasts as the days, and longer once a week or month is over and the bundle stayed its newest', () => {
+  const entries = nightly(60)
+  const keep = { daily: 10, weekly: 3, monthly: 2 }
+  const target = { ...keep, lockMode: 'governance', lockDays: 0 } as const
+  const daysOf = (changed: Partial<Parameters<typeof lockedUntil>[2]> = {}) => {
+    const { verdicts } = planRetention(entries, { ...rules, ...keep }, now)
+    const days = verdicts.map(({ entry, tiers }) => {
+      const until = lockedUntil(entry, tiers, { ...target, ...changed })?.getTime() ?? Number.NaN
+      return [
+        entry.name.slice(21, 29),
+        Math.round((until - Date.parse(entry.sidecar?.manifest.point_in_time.taken_at ?? '')) / dayMs),
+      ]
+    })
+    return Object.fromEntries(days) as Record<string, number>
+  }
+  const days = daysOf()
+  assert.equal(days['20261124'], 10, 'the newest of a day, a week and a month of which only the day will surely be over')
+  assert.equal(days['20261122'], 21, 'Sunday: the newest of the week that is over')
+  assert.equal(days['20261121'], 10)
+  assert.equal(days['20261031'], 62, 'the newest of October')
+  assert.equal(daysOf({ lockDays: 40 })['20261124'], 40)
+  assert.equal(daysOf({ daily: 0 })['20261124'], 1, 'what is written is locked for a day at least')
+  assert.ok(Number.isNaN(daysOf({ lockMode: 'none' })['20261124']))
 })

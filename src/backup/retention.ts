@@ -17,9 +17,18 @@ export interface RetentionRules {
   installationId: string | undefined
 }
 
+/** A day, week or month whose newest bundle this is. */
+export interface Tier {
+  period: 'day' | 'week' | 'month'
+  key: string
+  /** Until it is over, a newer bundle may take the place. */
+  isOver: boolean
+}
+
 export interface Verdict {
   entry: CatalogueEntry
   isKept: boolean
+  tiers: Tier[]
   /** Why it is kept, or why not. */
   reasons: string[]
 }
@@ -42,22 +51,26 @@ const skewMs = 60 * 60 * 1000
 export function planRetention(entries: readonly CatalogueEntry[], rules: RetentionRules, now: Date): RetentionPlan {
   const counted = entries.filter((entry) => isVerified(entry) && isOurs(entry, rules))
   const reasons = new Map<string, string[]>(entries.map(({ name }) => [name, []]))
+  const tiers = new Map<string, Tier[]>(entries.map(({ name }) => [name, []]))
   const keep = (entry: CatalogueEntry, reason: string) => reasons.get(entry.name)?.push(reason)
 
   for (const entry of counted.slice(0, rules.least)) keep(entry, `one of the last ${rules.least} that verified`)
-  for (const [name, count, keyOf] of calendars(rules)) {
+  for (const [period, count, keyOf] of calendars(rules)) {
     const seen = new Set<string>()
     for (const entry of counted) {
       const key = keyOf(takenAt(entry))
       if (seen.has(key) || seen.size >= count) continue
       seen.add(key)
-      keep(entry, `${name} ${key}`)
+      keep(entry, `${period} ${key}`)
+      tiers.get(entry.name)?.push({ period, key, isOver: key !== keyOf(now) })
     }
   }
   for (const entry of entries) for (const reason of otherReasons(entry, counted, rules, now)) keep(entry, reason)
   const verdicts = entries.map((entry): Verdict => {
     const found = reasons.get(entry.name) ?? []
-    return found.length > 0 ? { entry, isKept: true, reasons: found } : { entry, isKept: false, reasons: [whyNot(entry)] }
+    const own = tiers.get(entry.name) ?? []
+    const isKept = found.length > 0
+    return { entry, isKept, tiers: own, reasons: isKept ? found : [whyNot(entry)] }
   })
   return { verdicts, stopped: whyStopped(entries, counted, now) }
 }
@@ -98,14 +111,14 @@ function isOurs({ sidecar }: CatalogueEntry, { installationId }: RetentionRules)
   return sidecar === undefined || installationId === undefined || sidecar.manifest.installation_id === installationId
 }
 
-function takenAt({ name, sidecar }: CatalogueEntry): Date {
+export function takenAt({ name, sidecar }: CatalogueEntry): Date {
   if (sidecar !== undefined) return new Date(sidecar.manifest.point_in_time.taken_at)
   const [, date = '', time = ''] = name.match(/(\d{8})-(\d{6})/) ?? []
   const text = `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6)}T${time.slice(0, 2)}:${time.slice(2, 4)}:${time.slice(4)}Z`
   return new Date(text)
 }
 
-function calendars({ daily, weekly, monthly, timeZone }: RetentionRules): [string, number, (at: Date) => string][] {
+function calendars({ daily, weekly, monthly, timeZone }: RetentionRules): [Tier['period'], number, (at: Date) => string][] {
   const format = new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', ...(timeZone === '' ? {} : { timeZone }) })
   const day = (at: Date) => format.format(at)
   return [

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '../core/app-error.ts'
-import type { Target } from '../target/target.ts'
+import { probePrefix, type Target, type TargetInspection, type TargetRules } from '../target/target.ts'
 import { once } from './copy-to-targets.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
 
@@ -10,6 +10,8 @@ export interface TargetProbe {
   bundles: number
   /** Whether this credential can remove what it wrote. */
   canRemove: boolean
+  /** About versions and locks; undefined where a target has neither. */
+  inspection: TargetInspection | undefined
   milliseconds: number
 }
 
@@ -23,7 +25,7 @@ export function requireTarget({ targets }: BackupParts, name: string): TargetAcc
 /** Writes a small file, reads it, finds it in the list, and tries to remove it. @throws AppError `unreachable` · `forbidden` */
 export async function testTarget(target: Target): Promise<TargetProbe> {
   const started = performance.now()
-  const name = `certautopilot-probe-${randomUUID()}`
+  const name = `${probePrefix}${randomUUID()}`
   const content = Buffer.from(`a test of this target: it may be removed\n${randomUUID()}\n`)
   await target.put(name, once(content))
   const parts: Buffer[] = []
@@ -40,6 +42,48 @@ export async function testTarget(target: Target): Promise<TargetProbe> {
       throw new AppError('unreachable', `target "${target.name}": ${messageOf(error)}`, { cause: error })
     },
   )
+  const inspection = await target.inspect?.()
   const bundles = files.filter((file) => file.name.endsWith('.age.manifest.json')).length
-  return { place: target.place, bundles, canRemove, milliseconds: performance.now() - started }
+  return { place: target.place, bundles, canRemove, inspection, milliseconds: performance.now() - started }
+}
+
+/** What to look at in what a test of a target found, a line each. */
+export function probeFindings({ canRemove, inspection }: TargetProbe, { lockMode }: TargetRules): string[] {
+  const wantsLock = lockMode !== 'none'
+  const findings: string[] = []
+  if (canRemove && !inspection?.keepsVersions)
+    findings.push(
+      'this credential can remove what is there: whoever takes this host can remove the copies; one that may only add is safer',
+    )
+  if (inspection?.keepsVersions && !inspection.canLock)
+    findings.push('what is removed stays as a version, but nothing is locked: whoever may remove versions can remove the copies')
+  if (wantsLock && inspection?.canLock === false)
+    findings.push('lock_mode is set, but nothing can be locked there: make a bucket with object lock')
+  if (inspection?.canBypassLock)
+    findings.push(
+      `this credential can remove what is locked under governance${lockMode === 'compliance' ? ', though nothing under compliance' : ': take s3:BypassGovernanceRetention away, or set lock_mode=compliance'}`,
+    )
+  return findings
+}
+
+/**
+ * Rules for a bucket whose credential may only add: what no tier keeps any more is removed, versions too, as soon as their locks end.
+ * The form is that of `aws s3api put-bucket-lifecycle-configuration`.
+ */
+export function lifecycleRules(prefix: string, { daily, weekly, monthly }: TargetRules): object {
+  const days = Math.max(1, daily, weekly * 7, monthly * 31) + 1
+  const Filter = { Prefix: prefix }
+  return {
+    Rules: [
+      {
+        ID: 'certautopilot-bundles',
+        Status: 'Enabled',
+        Filter,
+        Expiration: { Days: days },
+        NoncurrentVersionExpiration: { NoncurrentDays: 7 },
+      },
+      { ID: 'certautopilot-markers', Status: 'Enabled', Filter, Expiration: { ExpiredObjectDeleteMarker: true } },
+      { ID: 'certautopilot-half-uploads', Status: 'Enabled', Filter, AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 } },
+    ],
+  }
 }

@@ -264,11 +264,12 @@ async function newest(entries: CatalogueEntry[]): Promise<string> {
   return entry.name
 }
 
-function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): object {
+function listed({ name, bytes, isDamaged, isRemoved = false, sidecar, state }: CatalogueEntry): object {
   return {
     name,
     bytes,
     is_damaged: isDamaged,
+    is_removed: isRemoved,
     created_at: sidecar?.manifest.created_at,
     kek: sidecar?.manifest.kek,
     suspect: sidecar?.manifest.suspect ?? '',
@@ -276,8 +277,9 @@ function listed({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry): obj
   }
 }
 
-function stateOf({ bytes, isDamaged, sidecar, state }: CatalogueEntry): string {
+function stateOf({ bytes, isDamaged, isRemoved, sidecar, state }: CatalogueEntry): string {
   if (isDamaged) return 'damaged: counts for nothing'
+  if (isRemoved) return 'REMOVED or overwritten there, but a version is left: it can be restored'
   if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
   if (sidecar === undefined) return 'without manifest: run "backup verify"'
   if (sidecar.artefact.bytes !== bytes) return `DAMAGED: its manifest says ${formatBytes(sidecar.artefact.bytes)}`

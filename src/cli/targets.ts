@@ -2,9 +2,9 @@ import { targetLine } from '../backup/backup-jobs.ts'
 import { copyToTargets, requireWhole } from '../backup/copy-to-targets.ts'
 import type { TargetAccess } from '../backup/parts.ts'
 import { listTarget } from '../backup/target-catalogue.ts'
-import { requireTarget, testTarget } from '../backup/test-target.ts'
+import { lifecycleRules, probeFindings, requireTarget, testTarget } from '../backup/test-target.ts'
 import { messageOf } from '../core/app-error.ts'
-import { formatDuration } from '../core/units.ts'
+import { formatDuration, plural } from '../core/units.ts'
 import { type Command, operand } from './command.ts'
 import { table } from './output.ts'
 
@@ -15,17 +15,23 @@ export const commands: Command[] = [
     examples: ['backup target list', 'backup target list --json'],
     async run(context) {
       const { backup } = await context.host()
-      const targets = await Promise.all(backup.targets.map(look))
+      const standing = await backup.standing.read()
+      const targets = (await Promise.all(backup.targets.map(look))).map((target) => ({
+        ...target,
+        last_error: standing.targets[target.name]?.error ?? '',
+        whole_at: standing.targets[target.name]?.whole_at || null,
+      }))
       context.out.summary(
         { targets },
         targets.length === 0
           ? ['there is no target: name one under backup.targets in config.yaml']
           : table([
-              ['target', 'bundles', 'newest', 'place'],
-              ...targets.map(({ name, bundles, newest, place, error }) => [
+              ['target', 'bundles', 'newest', 'last attempt', 'place'],
+              ...targets.map(({ name, bundles, newest, place, error, last_error, whole_at }) => [
                 name,
                 error === '' ? String(bundles) : '?',
                 newest || error || 'none',
+                last_error || (whole_at === null ? 'none' : `whole ${whole_at.slice(0, 16).replace('T', ' ')}`),
                 place,
               ]),
             ]),
@@ -40,16 +46,20 @@ export const commands: Command[] = [
     async run(context, args) {
       const { location, open } = requireTarget((await context.host()).backup, operand(args, 0, 'TARGET'))
       const probe = await testTarget(await open())
-      context.out.summary({ target: location.name, ...probe }, [
+      const { rules, url } = location
+      const findings = probeFindings(probe, rules)
+      const lifecycle =
+        url.protocol === 's3:' && !probe.canRemove ? lifecycleRules(url.pathname.replace(/^\/+/, ''), rules) : undefined
+      context.out.summary({ target: location.name, ...probe, findings, lifecycle }, [
         `target     ${location.name}, ${probe.place}: written, read and listed in ${formatDuration(probe.milliseconds)}`,
-        ...(location.rules.lockDays === 0
+        rules.lockMode === 'none'
+          ? 'lock       none: copies can be removed at any time by whoever has the right'
+          : `lock       ${rules.lockMode}, for ${plural(rules.lockDays || rules.daily, 'day')} at first; longer for the bundle of a week or a month`,
+        ...(probe.canRemove ? [] : ['append     this credential cannot remove: the target itself has to']),
+        ...findings.map((finding) => `warning    ${finding}`),
+        ...(lifecycle === undefined
           ? []
-          : [
-              `lock       copies are locked for ${location.rules.lockDays} days: a removal before that is refused or only hides them`,
-            ]),
-        probe.canRemove
-          ? 'warning    this credential can remove what is there: whoever takes this host can remove the copies; one that may only add is safer'
-          : 'append     this credential cannot remove: let a lifecycle rule of the bucket do it, after the days that its lock lasts',
+          : ['lifecycle  let the bucket remove what is old with these rules:', JSON.stringify(lifecycle, null, 2)]),
       ])
     },
   },

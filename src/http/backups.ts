@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { audited } from '../audit/audit.ts'
 import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
 import { type CatalogueEntry, countsOf } from '../backup/catalogue.ts'
+import type { TargetStanding } from '../backup/parts.ts'
 import { isVerified } from '../backup/retention.ts'
 import { AppError } from '../core/app-error.ts'
 import { type Route, route } from './route.ts'
@@ -144,12 +145,18 @@ export const backupRoutes: Route[] = [
           copies: z.number().describe('of the bundles on this host'),
           lacking: z.number().describe('verified bundles of this host that are newer than its newest copy'),
           newest_at: z.string().nullable(),
+          tried_at: z.string().nullable(),
+          error: z.string().describe('what went wrong in the last attempt; empty when nothing did'),
+          whole_at: z.string().nullable().describe('when it last had everything'),
         }),
       ),
     }),
     async handle({ parts }) {
       const good = (await parts.backups()).filter(isVerified)
-      return { items: parts.targets.map((target) => ({ ...target, ...standingOf(target.name, good) })) }
+      const { targets } = await parts.standing()
+      return {
+        items: parts.targets.map((target) => ({ ...target, ...copiesAt(target.name, good), ...lastAttempt(targets[target.name]) })),
+      }
     },
   }),
   route({
@@ -159,7 +166,13 @@ export const backupRoutes: Route[] = [
     tag: 'backups',
     role: 'admin',
     params: z.strictObject({ name: z.string().min(1).max(32) }),
-    reply: z.object({ place: z.string(), bundles: z.number(), can_remove: z.boolean(), milliseconds: z.number() }),
+    reply: z.object({
+      place: z.string(),
+      bundles: z.number(),
+      can_remove: z.boolean(),
+      findings: z.array(z.string()).describe('what to look at'),
+      milliseconds: z.number(),
+    }),
     async handle({ parts, params }) {
       const { canRemove: can_remove, milliseconds, ...probe } = await parts.testTarget(params.name)
       return { ...probe, can_remove, milliseconds: Math.round(milliseconds) }
@@ -253,7 +266,11 @@ export const backupRoutes: Route[] = [
 ]
 
 /** @param good newest first */
-function standingOf(target: string, good: readonly CatalogueEntry[]) {
+function lastAttempt(standing: TargetStanding | undefined) {
+  return { tried_at: standing?.tried_at ?? null, error: standing?.error ?? '', whole_at: standing?.whole_at || null }
+}
+
+function copiesAt(target: string, good: readonly CatalogueEntry[]) {
   const copied = good.map(({ state }) => state.copies?.[target]?.at)
   const newest = copied.findIndex((at) => at !== undefined)
   return {

@@ -25,6 +25,15 @@ const expectedInterval = gauge(
   'A backup is overdue when the newest is older than this and some slack; 0 when nothing plans them',
 )
 const rpo = gauge('certautopilot_backup_rpo_seconds', 'Age of the newest good bundle: what a restore would lose')
+const targetUp = gauge('certautopilot_backup_target_up', '1 if the last attempt to bring a target its copies went well', ['target'])
+const targetWhole = gauge('certautopilot_backup_target_last_success_timestamp_seconds', 'When a target last had every copy', [
+  'target',
+])
+const retentionFailures = counter('certautopilot_retention_failures_total', 'How often retention failed on this host', [])
+const recoveryProven = gauge(
+  'certautopilot_recovery_last_proven_timestamp_seconds',
+  'When the recovery identity itself last opened a bundle; 0 when it never did',
+)
 const lastDrill = gauge('certautopilot_drill_last_success_timestamp_seconds', 'When a drill last passed')
 const drillInterval = gauge('certautopilot_drill_expected_interval_seconds', 'A drill is overdue when the last one is older')
 const rto = gauge('certautopilot_restore_rto_seconds', 'How long the last drill needed until the restored service was ready')
@@ -36,7 +45,13 @@ export function requestFinished(method: string, path: string, status: number, el
 }
 
 export async function renderMetrics(parts: HttpParts): Promise<string> {
-  await Promise.all([measureCertificates(parts), measureJobs(parts), measureBackups(parts), measureDrills(parts)])
+  await Promise.all([
+    measureCertificates(parts),
+    measureJobs(parts),
+    measureBackups(parts),
+    measureTargets(parts),
+    measureDrills(parts),
+  ])
   return registry.metrics()
 }
 
@@ -66,12 +81,25 @@ async function measureBackups(parts: HttpParts): Promise<void> {
   const newest = seconds(good[0]?.sidecar?.manifest.created_at)
   lastBackup.set(newest)
   lastVerified.set(Math.max(0, ...good.map((entry) => seconds(entry.state.verified_at))))
+  recoveryProven.set(Math.max(0, ...good.map((entry) => seconds(entry.state.recovery_proven_at))))
   expectedInterval.set(parts.backupIntervalSeconds() ?? 0)
   rpo.set(newest === 0 ? Number.POSITIVE_INFINITY : parts.clock.now().getTime() / 1000 - newest)
   kekRequired.reset()
   for (const entry of good) {
     for (const { version, envelopes } of entry.sidecar?.manifest.kek.versions ?? [])
       if (envelopes > 0) kekRequired.inc({ version: String(version) })
+  }
+}
+
+async function measureTargets(parts: HttpParts): Promise<void> {
+  const { targets, retention_failures } = await parts.standing()
+  retentionFailures.reset()
+  retentionFailures.inc(retention_failures)
+  for (const gauge of [targetUp, targetWhole]) gauge.reset()
+  for (const { name: target } of parts.targets) {
+    const standing = targets[target]
+    targetUp.set({ target }, standing?.error === '' ? 1 : 0)
+    targetWhole.set({ target }, standing?.whole_at ? Date.parse(standing.whole_at) / 1000 : 0)
   }
 }
 

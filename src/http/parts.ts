@@ -1,6 +1,7 @@
 import type { AccessParts } from '../access/access.ts'
 import type { BundlePin, CatalogueEntry } from '../backup/catalogue.ts'
 import type { DrillReport } from '../backup/drill-report.ts'
+import type { StandingRecord } from '../backup/parts.ts'
 import type { RetentionPlan } from '../backup/retention.ts'
 import type { TargetProbe } from '../backup/test-target.ts'
 import type { CertificateParts } from '../certificates/parts.ts'
@@ -29,10 +30,12 @@ export interface HttpParts {
   /** @throws AppError `not-found` it is not on this host any more */
   recoveryKit(): Promise<{ kit: string; path: string }>
   backups(): Promise<CatalogueEntry[]>
+  /** How targets and retention fared last. */
+  standing(): Promise<StandingRecord>
   /** Where copies of bundles go. */
   targets: readonly { name: string; kind: string; place: string }[]
   /** @throws AppError `not-found` · `unreachable` · `forbidden` */
-  testTarget(name: string): Promise<TargetProbe>
+  testTarget(name: string): Promise<TargetProbe & { findings: string[] }>
   /** What retention would keep and remove now. */
   retention(): Promise<RetentionPlan>
   pinBackup(name: string, pin: BundlePin | undefined): Promise<void>

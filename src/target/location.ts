@@ -2,7 +2,7 @@ import { AppError } from '../core/app-error.ts'
 import type { TargetLocation, TargetRules } from './target.ts'
 
 export const targetKinds = ['disk', 's3', 'azure-blob', 'sftp'] as const
-const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'governance' }
+const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'none' }
 const known = {
   disk: ['keep_daily', 'keep_weekly', 'keep_monthly'],
   'azure-blob': ['keep_daily', 'keep_weekly', 'keep_monthly', 'endpoint', 'lock_days', 'lock_mode'],
@@ -61,14 +61,15 @@ function rulesOf(text: string, parameters: URLSearchParams): TargetRules {
     if (!/^\d{1,4}$/.test(value)) throw wrong(text, `"${key}" is "${value}", expected a number`)
     return Number(value)
   }
-  const lockMode = parameters.get('lock_mode') ?? 'governance'
-  if (lockMode !== 'governance' && lockMode !== 'compliance')
-    throw wrong(text, `"lock_mode" is "${lockMode}", expected governance or compliance`)
+  const lockDays = number('lock_days', rulesOffHost.lockDays)
+  const lockMode = parameters.get('lock_mode') ?? (lockDays > 0 ? 'governance' : 'none')
+  if (lockMode !== 'governance' && lockMode !== 'compliance' && lockMode !== 'none')
+    throw wrong(text, `"lock_mode" is "${lockMode}", expected governance, compliance or none`)
   return {
     daily: number('keep_daily', rulesOffHost.daily),
     weekly: number('keep_weekly', rulesOffHost.weekly),
     monthly: number('keep_monthly', rulesOffHost.monthly),
-    lockDays: number('lock_days', rulesOffHost.lockDays),
+    lockDays,
     lockMode,
   }
 }

@@ -3,24 +3,50 @@ export interface Target {
   readonly name: string
   /** Where it is, without anything secret. */
   readonly place: string
-  /** Stores a file. It is seen under its name when it is whole, or not at all. */
-  put(name: string, content: AsyncIterable<Buffer>): Promise<void>
+  /** Stores a file. It is seen under its name when it is whole, or not at all; where locks exist it cannot be removed before `lockedUntil`. */
+  put(name: string, content: AsyncIterable<Buffer>, lockedUntil?: Date): Promise<void>
   /** What is there. */
   list(): Promise<{ name: string; bytes: number }[]>
   /** @throws AppError `not-found` */
-  open(name: string): AsyncIterable<Buffer>
+  open(name: string, version?: string): AsyncIterable<Buffer>
   /** Removes a file; one that is not there is no error. @throws AppError `forbidden` a lock or the credential does not allow it */
   remove(name: string): Promise<void>
+  /** Every version that is left, newest first within a name, also of what was removed or overwritten. Only where there are any. */
+  versions?(): Promise<FileVersion[]>
+  /** Makes a lock last longer; one that lasts as long already stays. @throws AppError `forbidden` */
+  extendLock?(name: string, until: Date): Promise<void>
+  /** What this credential could do to what is there. */
+  inspect?(): Promise<TargetInspection>
 }
+
+export interface FileVersion {
+  name: string
+  bytes: number
+  version: string
+  /** It is what the name stands for now. */
+  isCurrent: boolean
+}
+
+export interface TargetInspection {
+  /** What is removed or overwritten stays as a version. */
+  keepsVersions: boolean
+  canLock: boolean
+  /** Whether this credential could remove a file in spite of a governance lock; undefined where that could not be tried. */
+  canBypassLock: boolean | undefined
+}
+
+/** Names of what a test of a target leaves there. */
+export const probePrefix = 'certautopilot-probe-'
 
 /** How long bundles stay at a target, and whether they are locked. */
 export interface TargetRules {
   daily: number
   weekly: number
   monthly: number
-  /** Objects cannot be removed or changed for so many days; 0 for no lock. */
+  /** Whether copies are locked for as long as their tier keeps them, and who could break the lock. */
+  lockMode: 'none' | 'governance' | 'compliance'
+  /** For how many days a copy is locked at first, instead of `daily`; 0 for that. */
   lockDays: number
-  lockMode: 'governance' | 'compliance'
 }
 
 export interface TargetLocation {

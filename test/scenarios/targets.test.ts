@@ -4,8 +4,14 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
+import type { Sidecar } from '../../src/backup/catalogue.ts'
+import { copyToTargets } from '../../src/backup/copy-to-targets.ts'
+import { type Manifest, newSigningKey, signValue } from '../../src/bundle/manifest.ts'
+import { openAzureTarget } from '../../src/target/azure-blob/target.ts'
+import { parseLocation } from '../../src/target/location.ts'
 import { needs } from '../servers.ts'
 import { startAzurite, startMinio, startProxy, startSshd } from '../target-servers.ts'
 import { newHost, type TestHost } from '../test-host.ts'
@@ -309,23 +315,155 @@ test('azure-blob: copies go in blocks and come back; half an upload is nothing',
   t.diagnostic('immutability policies are not implemented by Azurite: see the next test')
 })
 
-test('azure-blob: the call that publishes a blob also locks it, as it goes over the wire', async (t) => {
-  const seen: { url: string; until: string; mode: string }[] = []
+test('azure-blob: the call that publishes a blob also locks it, and a lock is made longer, as it goes over the wire', async (t) => {
+  const seen: { method: string; url: string; until: string; mode: string }[] = []
   const server = createServer((request, response) => {
-    const [until, mode] = ['until-date', 'mode'].map((name) => String(request.headers[`x-ms-immutability-policy-${name}`] ?? ''))
-    seen.push({ url: request.url ?? '', until: until as string, mode: mode as string })
-    request.resume().once('end', () => response.writeHead(201).end())
+    const [until = '', mode = ''] = ['until-date', 'mode'].map((name) =>
+      String(request.headers[`x-ms-immutability-policy-${name}`] ?? ''),
+    )
+    seen.push({ method: request.method ?? '', url: request.url ?? '', until, mode: mode.toLowerCase() })
+    const short = { 'x-ms-immutability-policy-until-date': new Date(1_800_000_000_000).toUTCString() }
+    request
+      .resume()
+      .once('end', () =>
+        response.writeHead(request.method === 'PUT' && request.url?.includes('comp=block') ? 201 : 200, short).end(),
+      )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.after(() => void server.close().closeAllConnections())
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/acct`
-  const target = `blob=azure-blob://acct/vault?endpoint=${endpoint}&lock_days=40&lock_mode=compliance`
-  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: target, CAP_TARGET_BLOB_ACCOUNT_KEY: 'a2V5' })
-  await host.ok('setup')
-  await host.cli('backup', 'target', 'test', 'blob')
+  const location = parseLocation(`blob=azure-blob://acct/vault?endpoint=${endpoint}&lock_mode=compliance`)
+  const target = openAzureTarget(location, (name) => (name === 'ACCOUNT_KEY' ? 'a2V5' : undefined))
+  const until = new Date(1_900_000_000_000)
+  await target.put('bundle', Readable.from([Buffer.from('content')]), until)
   const commit = seen.find(({ url }) => url.includes('comp=blocklist'))
-  assert.equal(commit?.mode.toLowerCase(), 'locked')
-  const days = (Date.parse(commit?.until ?? '') - Date.now()) / 86_400_000
-  assert.ok(days > 39.9 && days <= 40, `${days} days`)
-  assert.ok(seen.filter(({ url }) => url.includes('comp=block&')).every(({ until }) => until === ''))
+  assert.deepEqual([commit?.mode, new Date(commit?.until ?? '')], ['locked', until])
+  assert.ok(seen.filter(({ url }) => url.includes('comp=block&')).every((request) => request.until === ''))
+  seen.length = 0
+  await target.extendLock?.('bundle', until)
+  const extension = seen.find(({ method, url }) => method === 'PUT' && url.includes('comp=immutabilityPolicies'))
+  assert.deepEqual([extension?.mode, new Date(extension?.until ?? '')], ['locked', until])
+  seen.length = 0
+  await target.extendLock?.('bundle', new Date(1_700_000_000_000))
+  assert.ok(!seen.some(({ method }) => method === 'PUT'), 'a lock is never made shorter')
 })
+
+test(
+  's3: a lock lasts as its tier, and longer for the bundle that stayed the newest of its week and month',
+  needs('MINIO'),
+  async () => {
+    await using minio = await startMinio()
+    await minio.createBucket('vault', { isLocked: true })
+    const url = `s3://vault/prod?endpoint=${minio.endpoint}&lock_mode=governance&keep_daily=10&keep_weekly=3&keep_monthly=2`
+    const settings = { CERTAUTOPILOT_BACKUP_TARGETS: `offsite=${url}`, CERTAUTOPILOT_BACKUP_TIME_ZONE: 'UTC' }
+    await using host = await newHost({ ...settings, ...prefixed('OFFSITE', minio.credentials) })
+    await host.furnish(1)
+    const { bundle } = await created(host)
+    const takenAt = Date.parse(
+      String(((await host.ok('backup', 'show', bundle, '--json')).json.manifest as Manifest).point_in_time.taken_at),
+    )
+    const daysLocked = async (name: string) =>
+      Math.round((((await minio.lockedUntil('vault', `prod/${name}`))?.getTime() ?? 0) - takenAt) / 86_400_000)
+    for (const name of [bundle, `${bundle}.manifest.json`]) assert.equal(await daysLocked(name), 10)
+
+    const syncIn = (days: number) =>
+      host.withParts((parts) =>
+        copyToTargets({ ...parts, clock: { now: () => new Date(takenAt + days * 86_400_000) } }, new AbortController().signal),
+      )
+    await syncIn(8)
+    const isMonthOver = new Date(takenAt + 8 * 86_400_000).getUTCMonth() !== new Date(takenAt).getUTCMonth()
+    for (const name of [bundle, `${bundle}.manifest.json`])
+      assert.equal(await daysLocked(name), isMonthOver ? 62 : 21, 'its week is over')
+    await syncIn(32)
+    assert.equal(await daysLocked(bundle), 62, 'its month is over')
+    await syncIn(8)
+    assert.equal(await daysLocked(bundle), 62, 'a lock is never made shorter')
+
+    const addOnly = await minio.credentialsFor(['s3:PutObject', 's3:GetObject', 's3:ListBucket'])
+    const weak = await host.cliWith(prefixed('OFFSITE', addOnly), 'backup', 'target', 'test', 'offsite', '--json')
+    const probe = weak.json as unknown as {
+      canRemove: boolean
+      findings: string[]
+      lifecycle: { Rules: { Expiration: { Days: number } }[] }
+    }
+    assert.equal(probe.canRemove, false)
+    assert.equal(probe.lifecycle.Rules[0]?.Expiration.Days, 63)
+    assert.ok(!probe.findings.some((finding) => finding.includes('can remove')), probe.findings.join())
+  },
+)
+
+test('s3: a test of a target says what its credential could do to what is locked', needs('MINIO'), async () => {
+  await using minio = await startMinio()
+  await minio.createBucket('locked', { isLocked: true })
+  await minio.createBucket('plain')
+  const probe = async (bucket: string, credentials: Record<string, string>) => {
+    const url = `s3://${bucket}/prod?endpoint=${minio.endpoint}&lock_mode=governance`
+    await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `offsite=${url}`, ...prefixed('OFFSITE', credentials) })
+    await host.ok('setup')
+    return (await host.ok('backup', 'target', 'test', 'offsite')).stdout
+  }
+  const addOnly = ['s3:PutObject', 's3:GetObject', 's3:ListBucket', 's3:PutObjectRetention', 's3:GetObjectRetention']
+  const versions = ['s3:DeleteObject', 's3:DeleteObjectVersion', 's3:GetBucketVersioning']
+  assert.match(
+    await probe('locked', minio.credentials),
+    /can remove what is locked under governance: take s3:BypassGovernanceRetention away/,
+  )
+  const keeper = await probe('locked', await minio.credentialsFor([...addOnly, ...versions]))
+  assert.doesNotMatch(keeper, /warning/)
+  const adder = await probe('locked', await minio.credentialsFor(addOnly))
+  assert.match(adder, /append {5}this credential cannot remove/)
+  assert.match(adder, /"ExpiredObjectDeleteMarker": true/)
+  assert.doesNotMatch(adder, /warning/)
+  const unlocked = await probe('plain', minio.credentials)
+  assert.match(unlocked, /can remove what is there/)
+  assert.match(unlocked, /lock_mode is set, but nothing can be locked there/)
+})
+
+test('s3: what was removed or overwritten is listed and restored while a version is left', needs('MINIO'), async (t) => {
+  await using minio = await startMinio()
+  await minio.createBucket('vault', { isLocked: true })
+  const url = `s3://vault/prod?endpoint=${minio.endpoint}&lock_mode=compliance`
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `offsite=${url}`, ...prefixed('OFFSITE', minio.credentials) })
+  await host.furnish(2)
+  const [removed, overwritten] = [await created(host), await created(host)].map(({ bundle }) => bundle) as [string, string]
+  const Bucket = 'vault'
+  for (const suffix of ['', '.manifest.json'])
+    await minio.client.send(new DeleteObjectCommand({ Bucket, Key: `prod/${removed}${suffix}` }))
+  const sidecar = JSON.parse(await host.read(join(host.paths.backups, `${overwritten}.manifest.json`))) as Sidecar
+  const forged = forgedSidecar(sidecar, 'garbage'.length)
+  await minio.put(Bucket, `prod/${overwritten}`, 'garbage')
+  await minio.put(Bucket, `prod/${overwritten}.manifest.json`, JSON.stringify(forged))
+
+  const listed = (await host.ok('backup', 'list', '--from', 'offsite', '--json')).json as unknown as {
+    bundles: { name: string; is_removed: boolean }[]
+  }
+  assert.deepEqual(
+    listed.bundles.map(({ name, is_removed }) => [name, is_removed]),
+    [
+      [overwritten, true],
+      [removed, true],
+    ],
+  )
+  for (const bundle of [removed, overwritten])
+    await host.ok('backup', 'verify', bundle, '--from', 'offsite', '--identity', host.paths.recoveryKit)
+  const synced = await host.cli('backup', 'target', 'sync', '--json')
+  const { removed: pruned } = (synced.json as unknown as { targets: TargetReport[] }).targets[0] as TargetReport
+  assert.deepEqual(pruned, [], 'what nobody known has signed decides about nothing')
+
+  await using bare = await newHost(prefixed('', minio.credentials))
+  const kit = join(await folderOf(t), 'kit.txt')
+  await copyFile(host.paths.recoveryKit, kit)
+  await bare.ok('restore', 'apply', removed, '--from', url, '--identity', kit)
+})
+
+/** The same manifest, signed by somebody who has no key of ours. */
+function forgedSidecar({ manifest, artefact }: Sidecar, bytes: number): Sidecar {
+  const key = newSigningKey()
+  const changed = { ...artefact, bytes }
+  return { manifest, ...signValue(manifest, key), artefact: changed, artefact_signature: signValue(changed, key).signature }
+}
+
+function prefixed(target: string, credentials: Record<string, string>): Record<string, string> {
+  const prefix = target === '' ? 'CAP_TARGET_' : `CAP_TARGET_${target}_`
+  return Object.fromEntries(Object.entries(credentials).map(([name, value]) => [prefix + name, value]))
+}

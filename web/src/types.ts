@@ -84,6 +84,16 @@ export interface BackupTarget {
   copies: number
   lacking: number
   newest_at: string | null
+  tried_at: string | null
+  /** Of the last attempt; empty when it went well. */
+  error: string
+  whole_at: string | null
+}
+
+export interface TargetTest {
+  can_remove: boolean
+  findings: string[]
+  milliseconds: number
 }
 
 export interface Retention {

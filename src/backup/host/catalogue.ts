@@ -1,23 +1,16 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
-import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar, WrittenFile } from '../catalogue.ts'
-import { publishFile, syncDirectory } from './files.ts'
+import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar } from '../catalogue.ts'
+import { FileDraft, readHandle } from './draft.ts'
+import { publishFile, readJson, syncDirectory } from './files.ts'
 
 const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
-/** A value that nobody has used for this long is not in force any more. */
-const retainRecordMs = 8 * 24 * 3600 * 1000
-const readBytes = 256 * 1024
 const recentDraftMs = 24 * 3600 * 1000
 
 export function openCatalogue(directory: string): Catalogue {
   return new FolderCatalogue(directory)
-}
-
-interface RetainRecord {
-  days: number
-  seen_at: string
 }
 
 class FolderCatalogue implements Catalogue {
@@ -63,16 +56,6 @@ class FolderCatalogue implements Catalogue {
     for (const suffix of [...beside, '.state.json']) await rm(path + suffix, { force: true })
   }
 
-  async agreeRetainDays(days: number): Promise<number> {
-    const path = join(this.directory, 'retention.json')
-    const known = (await readJson<RetainRecord[]>(path)) ?? []
-    const oldest = Date.now() - retainRecordMs
-    const others = known.filter((record) => record.days !== days && Date.parse(record.seen_at) > oldest)
-    const records = [...others, { days, seen_at: new Date().toISOString() }]
-    await publishFile(path, JSON.stringify(records))
-    return Math.max(...records.map((record) => record.days))
-  }
-
   async #find(name: string): Promise<string> {
     const inFolder = join(this.directory, name)
     const isThere = await stat(inFolder).then(
@@ -100,135 +83,6 @@ class FolderCatalogue implements Catalogue {
   }
 }
 
-class FileDraft implements Draft {
-  readonly #path: string
-  readonly #directory: string
-  readonly #handle: FileHandle
-  readonly #parts: WrittenPart[] = []
-  #isPlaced = false
-
-  constructor(path: string, directory: string, handle: FileHandle) {
-    this.#path = path
-    this.#directory = directory
-    this.#handle = handle
-  }
-
-  async write(source: AsyncIterable<Buffer>, position: number): Promise<void> {
-    const written = await writeAll(this.#handle, source, position).catch((error) => {
-      if (systemCodeOf(error) !== 'ENOSPC') throw error
-      throw diskFull(this.#directory, error)
-    })
-    if (written.bytes > 0) this.#parts.push({ position, ...written })
-  }
-
-  async finish(): Promise<WrittenFile> {
-    await this.#handle.sync()
-    const whole = createHash('sha256')
-    let end = 0
-    for (const { position, bytes, sha256 } of this.#parts.toSorted((a, b) => a.position - b.position)) {
-      const part = createHash('sha256')
-      for await (const chunk of readHandle(this.#handle, position, bytes)) {
-        part.update(chunk)
-        whole.update(chunk)
-      }
-      if (position !== end || part.digest('hex') !== sha256) throw notWhatWasWritten(this.#directory)
-      end += bytes
-    }
-    return { bytes: end, sha256: whole.digest('hex') }
-  }
-
-  async publish(name: string, sidecar: Sidecar): Promise<void> {
-    await publishFile(join(this.#directory, `${name}.manifest.json`), JSON.stringify(sidecar, null, 2))
-    await this.#place(name)
-  }
-
-  async keepDamaged(name: string, report: object): Promise<void> {
-    await publishFile(join(this.#directory, `${name}.damaged.json`), JSON.stringify(report, null, 2))
-    await this.#place(`${name}.damaged`)
-  }
-
-  async #place(name: string): Promise<void> {
-    await rename(this.#path, join(this.#directory, name))
-    this.#isPlaced = true
-    await syncDirectory(this.#directory)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
-    if (!this.#isPlaced) await unlink(this.#path)
-  }
-}
-
-interface WrittenPart extends WrittenFile {
-  position: number
-}
-
-function diskFull(directory: string, cause: unknown): AppError {
-  return new AppError('failed', `the disk of "${directory}" is full (ENOSPC): no bundle was published`, {
-    hint: 'make room there; "certautopilot backup prune --dry-run" shows what could go',
-    cause,
-  })
-}
-
-function notWhatWasWritten(directory: string): AppError {
-  return new AppError('failed', `the bundle read back from "${directory}" is not what was written`, {
-    hint: 'the disk or its file system is faulty',
-  })
-}
-
-/** One write is under way while the next chunk is made. */
-async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start: number): Promise<WrittenFile> {
-  const hash = createHash('sha256')
-  let bytes = 0
-  let writing: Promise<unknown> = Promise.resolve()
-  for await (const chunk of grouped(source)) {
-    await writing
-    writing = writeWhole(handle, chunk, start + bytes)
-    writing.catch(() => {})
-    hash.update(chunk)
-    bytes += chunk.length
-  }
-  await writing
-  return { bytes, sha256: hash.digest('hex') }
-}
-
-/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
-async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < chunk.length; ) {
-    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done)
-    done += bytesWritten
-  }
-}
-
-/** Small chunks are joined, so that each write is worth its system call. */
-async function* grouped(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let parts: Buffer[] = []
-  let size = 0
-  for await (const part of source) {
-    parts.push(part)
-    size += part.length
-    if (size < readBytes) continue
-    yield Buffer.concat(parts, size)
-    parts = []
-    size = 0
-  }
-  if (size > 0) yield Buffer.concat(parts, size)
-}
-
-async function* readHandle(handle: FileHandle, start = 0, size = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {
-  for (let position = start; position < start + size; ) {
-    const { bytesRead, buffer } = await handle.read(
-      Buffer.allocUnsafe(readBytes),
-      0,
-      Math.min(readBytes, start + size - position),
-      position,
-    )
-    if (bytesRead === 0) return
-    position += bytesRead
-    yield buffer.subarray(0, bytesRead)
-  }
-}
-
 async function* readFileOf(path: string): AsyncGenerator<Buffer> {
   await using handle = await open(path, 'r')
   yield* readHandle(handle)
@@ -236,15 +90,6 @@ async function* readFileOf(path: string): AsyncGenerator<Buffer> {
 
 async function readSidecar(path: string): Promise<Sidecar | undefined> {
   return readJson<Sidecar>(`${path}.manifest.json`)
-}
-
-async function readJson<T>(path: string): Promise<T | undefined> {
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as T
-  } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined
-    throw error
-  }
 }
 
 async function namesIn(directory: string): Promise<string[]> {

@@ -1,6 +1,5 @@
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
-import { dayMs } from '../../core/clock.ts'
 import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
 
 /** 50,000 blocks of this make 390 GiB. */
@@ -31,7 +30,7 @@ class AzureTarget implements Target {
     this.#container = serviceOf(location, secrets).getContainerClient(container)
   }
 
-  async put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
+  async put(name: string, content: AsyncIterable<Buffer>, lockedUntil?: Date): Promise<void> {
     const blob = this.#container.getBlockBlobClient(this.#prefix + name)
     const ids: string[] = []
     try {
@@ -40,7 +39,7 @@ class AzureTarget implements Target {
         await blob.stageBlock(id, block, block.length)
         ids.push(id)
       }
-      await blob.commitBlockList(ids, this.#lock())
+      await blob.commitBlockList(ids, lockedUntil === undefined ? {} : { immutabilityPolicy: this.#policy(lockedUntil) })
     } catch (error) {
       throw this.#failure(error)
     }
@@ -74,11 +73,18 @@ class AzureTarget implements Target {
     }
   }
 
-  #lock(): object {
-    const { lockDays, lockMode } = this.#location.rules
-    if (lockDays === 0) return {}
-    const policyMode = lockMode === 'compliance' ? 'Locked' : 'Unlocked'
-    return { immutabilityPolicy: { expiriesOn: new Date(Date.now() + lockDays * dayMs), policyMode } }
+  async extendLock(name: string, until: Date): Promise<void> {
+    const blob = this.#container.getBlobClient(this.#prefix + name)
+    try {
+      const { immutabilityPolicyExpiresOn: now } = await blob.getProperties()
+      if ((now?.getTime() ?? 0) < Math.floor(until.getTime() / 1000) * 1000) await blob.setImmutabilityPolicy(this.#policy(until))
+    } catch (error) {
+      throw this.#failure(error)
+    }
+  }
+
+  #policy(expiriesOn: Date): { expiriesOn: Date; policyMode: 'Locked' | 'Unlocked' } {
+    return { expiriesOn, policyMode: this.#location.rules.lockMode === 'compliance' ? 'Locked' : 'Unlocked' }
   }
 
   #failure(error: unknown): unknown {

@@ -1,9 +1,28 @@
+import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
-import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, S3Client, S3ServiceException } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  GetBucketVersioningCommand,
+  GetObjectCommand,
+  GetObjectRetentionCommand,
+  ListObjectsV2Command,
+  ListObjectVersionsCommand,
+  PutObjectCommand,
+  PutObjectRetentionCommand,
+  S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import { AppError, messageOf } from '../../core/app-error.ts'
-import { dayMs } from '../../core/clock.ts'
-import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
+import { minuteMs } from '../../core/clock.ts'
+import {
+  type FileVersion,
+  probePrefix,
+  type Target,
+  type TargetInspection,
+  type TargetLocation,
+  type TargetSecrets,
+} from '../target.ts'
 
 /** S3 wants 5 MiB at least; 10,000 parts of this make 156 GiB. */
 const partBytes = 16 * 1024 * 1024
@@ -45,7 +64,7 @@ class S3Target implements Target {
     })
   }
 
-  async put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
+  async put(name: string, content: AsyncIterable<Buffer>, lockedUntil?: Date): Promise<void> {
     const upload = new Upload({
       client: this.#client,
       partSize: partBytes,
@@ -56,6 +75,7 @@ class S3Target implements Target {
         Body: Readable.from(content, { objectMode: false }),
         ChecksumAlgorithm: 'SHA256',
         ...this.#extras(),
+        ...(lockedUntil === undefined ? {} : { ObjectLockMode: this.#lockMode(), ObjectLockRetainUntilDate: lockedUntil }),
       },
     })
     await this.#translated(upload.done())
@@ -75,8 +95,9 @@ class S3Target implements Target {
     }
   }
 
-  async *open(name: string): AsyncGenerator<Buffer> {
-    const { Body } = await this.#translated(this.#client.send(new GetObjectCommand(this.#at(name))))
+  async *open(name: string, version?: string): AsyncGenerator<Buffer> {
+    const at = { ...this.#at(name), ...(version === undefined ? {} : { VersionId: version }) }
+    const { Body } = await this.#translated(this.#client.send(new GetObjectCommand(at)))
     try {
       for await (const chunk of Body as AsyncIterable<Uint8Array>)
         yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
@@ -89,23 +110,58 @@ class S3Target implements Target {
     await this.#translated(this.#client.send(new DeleteObjectCommand(this.#at(name))))
   }
 
+  async versions(): Promise<FileVersion[]> {
+    const found: FileVersion[] = []
+    for (let after: { KeyMarker?: string | undefined; VersionIdMarker?: string | undefined } = {}; ; ) {
+      const command = new ListObjectVersionsCommand({ Bucket: this.#bucket, Prefix: this.#prefix, Delimiter: '/', ...after })
+      const page = await this.#translated(this.#client.send(command))
+      for (const { Key = '', VersionId = '', Size = 0, IsLatest = false } of page.Versions ?? [])
+        found.push({ name: Key.slice(this.#prefix.length), bytes: Size, version: VersionId, isCurrent: IsLatest })
+      if (!page.IsTruncated) return found
+      after = { KeyMarker: page.NextKeyMarker, VersionIdMarker: page.NextVersionIdMarker }
+    }
+  }
+
+  async extendLock(name: string, until: Date): Promise<void> {
+    const now = await this.#client.send(new GetObjectRetentionCommand(this.#at(name))).catch(() => undefined)
+    if ((now?.Retention?.RetainUntilDate?.getTime() ?? 0) >= Math.floor(until.getTime() / 1000) * 1000) return
+    const retention = { Mode: this.#lockMode(), RetainUntilDate: until }
+    await this.#translated(this.#client.send(new PutObjectRetentionCommand({ ...this.#at(name), Retention: retention })))
+  }
+
+  /** Locks a small file for a minute and tries to remove it all the same. */
+  async inspect(): Promise<TargetInspection> {
+    const name = `${probePrefix}lock-${randomUUID()}`
+    const versioning = await this.#client.send(new GetBucketVersioningCommand({ Bucket: this.#bucket })).catch(() => undefined)
+    const keepsVersions = versioning?.Status === 'Enabled'
+    const Body = 'locked for a minute by a test of this target\n'
+    const lock = { ObjectLockMode: 'GOVERNANCE', ObjectLockRetainUntilDate: new Date(Date.now() + minuteMs) } as const
+    const put = new PutObjectCommand({ ...this.#at(name), Body, ChecksumAlgorithm: 'SHA256', ...lock })
+    const stored = await this.#client.send(put).catch(() => undefined)
+    if (stored?.VersionId === undefined) return { keepsVersions, canLock: false, canBypassLock: undefined }
+    const remove = new DeleteObjectCommand({ ...this.#at(name), VersionId: stored.VersionId, BypassGovernanceRetention: true })
+    const canBypassLock = await this.#client.send(remove).then(
+      () => true,
+      () => false,
+    )
+    return { keepsVersions, canLock: true, canBypassLock }
+  }
+
+  #lockMode(): 'GOVERNANCE' | 'COMPLIANCE' {
+    return this.#location.rules.lockMode === 'compliance' ? 'COMPLIANCE' : 'GOVERNANCE'
+  }
+
   #at(name: string): { Bucket: string; Key: string } {
     return { Bucket: this.#bucket, Key: this.#prefix + name }
   }
 
   #extras(): object {
-    const { url, rules } = this.#location
+    const { url } = this.#location
     const [sse, key, storage] = ['sse', 'kms_key', 'storage_class'].map((parameter) => url.searchParams.get(parameter))
     return {
       ...(sse ? { ServerSideEncryption: sse } : {}),
       ...(key ? { SSEKMSKeyId: key } : {}),
       ...(storage ? { StorageClass: storage } : {}),
-      ...(rules.lockDays === 0
-        ? {}
-        : {
-            ObjectLockMode: rules.lockMode.toUpperCase(),
-            ObjectLockRetainUntilDate: new Date(Date.now() + rules.lockDays * dayMs),
-          }),
     }
   }
 

@@ -2,7 +2,7 @@ import { Button, Group, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { api, get } from '../api.ts'
 import { useChange } from '../change.ts'
-import type { BackupTarget } from '../types.ts'
+import type { BackupTarget, TargetTest } from '../types.ts'
 import { plural } from '../words.ts'
 import { Empty, Failure, State } from './states.tsx'
 import { When } from './time.tsx'
@@ -33,7 +33,7 @@ export function Targets() {
 }
 
 function Line({ target }: { target: BackupTarget }) {
-  const test = useChange(() => api<{ can_remove: boolean; milliseconds: number }>('POST', `/targets/${target.name}/test`))
+  const test = useChange(() => api<TargetTest>('POST', `/targets/${target.name}/test`))
   return (
     <>
       <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
@@ -50,20 +50,39 @@ function Line({ target }: { target: BackupTarget }) {
           </Text>
         </div>
         <Group gap="sm">
-          {target.lacking === 0 && target.copies > 0 && <State kind="ok">{plural(target.copies, 'bundle')}</State>}
-          {target.lacking > 0 && <State kind="failing">lacks {plural(target.lacking, 'bundle')}</State>}
+          {target.error !== '' && <State kind="failing">failing</State>}
+          {target.error === '' && target.lacking === 0 && target.copies > 0 && (
+            <State kind="ok">{plural(target.copies, 'bundle')}</State>
+          )}
+          {target.error === '' && target.lacking > 0 && <State kind="failing">lacks {plural(target.lacking, 'bundle')}</State>}
           <Button size="xs" variant="default" loading={test.isPending} onClick={() => test.mutate()}>
             Test
           </Button>
         </Group>
       </Group>
+      {target.error !== '' && (
+        <Text size="sm" px="md" py="xs" c="var(--state-failing)" component="div" style={{ overflowWrap: 'anywhere' }}>
+          {target.error}
+          {target.tried_at !== null && (
+            <>
+              {' '}
+              (tried <When at={target.tried_at} />
+              {target.whole_at !== null && (
+                <>
+                  , whole <When at={target.whole_at} />
+                </>
+              )}
+              )
+            </>
+          )}
+        </Text>
+      )}
       {test.isError && <Failure error={test.error} />}
       {test.data && (
         <Text size="sm" px="md" pb="sm">
           Written, read and listed in {test.data.milliseconds} ms.{' '}
-          {test.data.can_remove
-            ? 'This credential can remove what is there: one that may only add is safer.'
-            : 'This credential cannot remove what is there.'}
+          {test.data.can_remove ? '' : 'This credential cannot remove what is there. '}
+          {test.data.findings.join('. ')}
         </Text>
       )}
     </>

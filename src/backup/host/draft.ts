@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto'
+import { type FileHandle, rename, rm, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AppError, systemCodeOf } from '../../core/app-error.ts'
+import type { Draft, Sidecar, WrittenFile } from '../catalogue.ts'
+import { publishFile, syncDirectory } from './files.ts'
+
+const readBytes = 256 * 1024
+
+/** A bundle that is being written under a hidden name. */
+export class FileDraft implements Draft {
+  readonly #path: string
+  readonly #directory: string
+  readonly #handle: FileHandle
+  readonly #parts: WrittenPart[] = []
+  #isPlaced = false
+
+  constructor(path: string, directory: string, handle: FileHandle) {
+    this.#path = path
+    this.#directory = directory
+    this.#handle = handle
+  }
+
+  async write(source: AsyncIterable<Buffer>, position: number): Promise<void> {
+    const written = await writeAll(this.#handle, source, position).catch((error) => {
+      if (systemCodeOf(error) !== 'ENOSPC') throw error
+      throw diskFull(this.#directory, error)
+    })
+    if (written.bytes > 0) this.#parts.push({ position, ...written })
+  }
+
+  async finish(): Promise<WrittenFile> {
+    await this.#handle.sync()
+    const whole = createHash('sha256')
+    let end = 0
+    for (const { position, bytes, sha256 } of this.#parts.toSorted((a, b) => a.position - b.position)) {
+      const part = createHash('sha256')
+      for await (const chunk of readHandle(this.#handle, position, bytes)) {
+        part.update(chunk)
+        whole.update(chunk)
+      }
+      if (position !== end || part.digest('hex') !== sha256) throw notWhatWasWritten(this.#directory)
+      end += bytes
+    }
+    return { bytes: end, sha256: whole.digest('hex') }
+  }
+
+  async publish(name: string, sidecar: Sidecar): Promise<void> {
+    const beside = join(this.#directory, `${name}.manifest.json`)
+    await publishFile(beside, JSON.stringify(sidecar, null, 2))
+    await this.#place(name).catch(async (error) => {
+      await rm(beside, { force: true })
+      throw error
+    })
+  }
+
+  async keepDamaged(name: string, report: object): Promise<void> {
+    await publishFile(join(this.#directory, `${name}.damaged.json`), JSON.stringify(report, null, 2))
+    await this.#place(`${name}.damaged`)
+  }
+
+  async #place(name: string): Promise<void> {
+    await rename(this.#path, join(this.#directory, name))
+    this.#isPlaced = true
+    await syncDirectory(this.#directory)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+    if (!this.#isPlaced) await unlink(this.#path)
+  }
+}
+
+interface WrittenPart extends WrittenFile {
+  position: number
+}
+
+function diskFull(directory: string, cause: unknown): AppError {
+  return new AppError('failed', `the disk of "${directory}" is full (ENOSPC): no bundle was published`, {
+    hint: 'make room there; "certautopilot backup prune --dry-run" shows what could go',
+    cause,
+  })
+}
+
+function notWhatWasWritten(directory: string): AppError {
+  return new AppError('failed', `the bundle read back from "${directory}" is not what was written`, {
+    hint: 'the disk or its file system is faulty',
+  })
+}
+
+/** One write is under way while the next chunk is made. */
+async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start: number): Promise<WrittenFile> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  let writing: Promise<unknown> = Promise.resolve()
+  for await (const chunk of grouped(source)) {
+    await writing
+    writing = writeWhole(handle, chunk, start + bytes)
+    writing.catch(() => {})
+    hash.update(chunk)
+    bytes += chunk.length
+  }
+  await writing
+  return { bytes, sha256: hash.digest('hex') }
+}
+
+/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
+async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done)
+    done += bytesWritten
+  }
+}
+
+/** Small chunks are joined, so that each write is worth its system call. */
+async function* grouped(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let parts: Buffer[] = []
+  let size = 0
+  for await (const part of source) {
+    parts.push(part)
+    size += part.length
+    if (size < readBytes) continue
+    yield Buffer.concat(parts, size)
+    parts = []
+    size = 0
+  }
+  if (size > 0) yield Buffer.concat(parts, size)
+}
+
+export async function* readHandle(handle: FileHandle, start = 0, size = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {
+  for (let position = start; position < start + size; ) {
+    const { bytesRead, buffer } = await handle.read(
+      Buffer.allocUnsafe(readBytes),
+      0,
+      Math.min(readBytes, start + size - position),
+      position,
+    )
+    if (bytesRead === 0) return
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
+}
