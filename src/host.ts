@@ -57,6 +57,11 @@ export interface HostOptions {
   /** Name or URL of a target: bundles are read there instead of the backup folder. */
   from?: string | undefined
   progress?: ((progress: Progress) => void) | undefined
+  askPassphrase?: (() => Promise<string>) | undefined
+}
+
+async function noPassphrase(): Promise<string> {
+  throw new AppError('usage', 'a passphrase protects the identity, and nobody can be asked for it')
 }
 
 /** Reads the configuration and chooses the technologies. @throws AppError `config` */
@@ -73,6 +78,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     paths,
     identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,
     signingKey: secrets.signingKey,
+    askPassphrase: options.askPassphrase ?? noPassphrase,
   })
   return {
     appVersion,

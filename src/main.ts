@@ -122,7 +122,11 @@ async function overview(): Promise<string> {
 
 function contextOf(out: Output): Context {
   const openHost = async (options: { identityFile?: string | undefined; from?: string | undefined } = {}) =>
-    (await import('./host.ts')).openHost(environment, { ...options, progress: (progress) => out.progress(progress) })
+    (await import('./host.ts')).openHost(environment, {
+      ...options,
+      progress: (progress) => out.progress(progress),
+      askPassphrase: () => askSecret('passphrase of the recovery kit: ', 'CERTAUTOPILOT_PASSPHRASE'),
+    })
   return {
     out,
     signal: interruption.signal,

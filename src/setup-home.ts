@@ -12,6 +12,7 @@ import type { Paths } from './config/paths.ts'
 import { installationIdName, kekPrefix, secretNames } from './config/secrets.ts'
 import { AppError } from './core/app-error.ts'
 import { Secret } from './core/secret.ts'
+import { appVersion } from './host.ts'
 
 export interface HomeReport {
   /** Files that were made; the others were there and stay as they are. */
@@ -43,6 +44,8 @@ export async function setUpHome(
     recipient,
     signer: signerOf(new Secret(secrets.get(secretNames.signingKey) as string)),
     identity,
+    isProtected: false,
+    appVersion,
     targets: [],
   })
   await publishFile(paths.recoveryKit, kit)

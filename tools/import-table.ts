@@ -78,6 +78,7 @@ export const packages: Record<string, readonly string[]> = {
   fastify: ['http'],
   'prom-client': ['http'],
   croner: ['backup', 'config'],
+  uqr: ['backup'],
   pino: ['src'],
   yaml: ['config', 'backup', 'src'],
 }

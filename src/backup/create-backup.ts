@@ -124,7 +124,7 @@ function requireSigningKey(keys: CapturedKeys): Secret {
   return keys.signingKey
 }
 
-/** People's recipients, and this host's own, so that verification and drills run without a person. */
+/** People's recipients, and this host's own unless that is not wanted, so that verification and drills run without a person. */
 async function chooseRecipients(parts: BackupParts): Promise<string[]> {
   if (parts.config['backup.seal'] === 'none') return []
   const people = parts.config['backup.recipients']
@@ -133,7 +133,7 @@ async function chooseRecipients(parts: BackupParts): Promise<string[]> {
       hint: 'add the recipient of the recovery kit (age1...), or set backup.seal: none',
     })
   }
-  return [...people, await parts.host.hostRecipient()]
+  return parts.config['backup.host_identity'] ? [...people, await parts.host.hostRecipient()] : [...people]
 }
 
 /** What counts are compared with: a bundle that was suspect itself would hide that something is missing. */

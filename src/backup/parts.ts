@@ -76,6 +76,8 @@ export interface StandingRecord {
   targets: Record<string, TargetStanding>
   /** How often retention failed on this host. */
   retention_failures: number
+  /** When the identity of a person last opened a bundle; empty when it never did. */
+  recovery_proven_at: string
 }
 
 /** What runs of this host have found out, for whoever looks later. */

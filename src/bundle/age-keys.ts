@@ -1,4 +1,4 @@
-import { generateX25519Identity, identityToRecipient } from 'age-encryption'
+import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 
@@ -12,15 +12,46 @@ export async function recipientOf(identity: Secret): Promise<string> {
   return identityToRecipient(identity.reveal())
 }
 
-/** The identities in the text of an identity file or recovery kit. @throws AppError `usage` there is none */
-export function parseIdentities(text: string, source: string): Secret[] {
-  const identities = text.match(/AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]+/g) ?? []
+const armorPattern = /-----BEGIN AGE ENCRYPTED FILE-----[\s\S]+?-----END AGE ENCRYPTED FILE-----/
+
+/**
+ * The identities in the text of an identity file or recovery kit. Where a passphrase protects them it is asked for.
+ * @throws AppError `usage` there is none · `wrong-identity` the passphrase is wrong
+ */
+export async function openIdentities(text: string, source: string, askPassphrase: () => Promise<string>): Promise<Secret[]> {
+  const sealed = text.match(armorPattern)?.[0]
+  const plain = sealed === undefined ? text : await unprotected(sealed, source, await askPassphrase())
+  const identities = plain.match(/AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]+/g) ?? []
   if (identities.length === 0) {
     throw new AppError('usage', `"${source}" holds no age identity`, {
-      hint: 'an identity file or recovery kit has a line that starts with AGE-SECRET-KEY-1',
+      hint: 'an identity file or recovery kit has a line that starts with AGE-SECRET-KEY-1, or a block that a passphrase opens',
     })
   }
   return identities.map((identity) => new Secret(identity))
+}
+
+export function isProtected(text: string): boolean {
+  return armorPattern.test(text)
+}
+
+/** The identity under a passphrase (scrypt), in armor: as the age program reads it with `-i`. */
+export async function protectIdentity(identity: Secret, passphrase: string): Promise<Secret> {
+  const encrypter = new Encrypter()
+  encrypter.setPassphrase(passphrase)
+  return new Secret(armor.encode(await encrypter.encrypt(`${identity.reveal()}\n`)).trim())
+}
+
+async function unprotected(sealed: string, source: string, passphrase: string): Promise<string> {
+  const decrypter = new Decrypter()
+  decrypter.addPassphrase(passphrase)
+  try {
+    return await decrypter.decrypt(armor.decode(sealed), 'text')
+  } catch (cause) {
+    throw new AppError('wrong-identity', `the passphrase does not open the identity in "${source}"`, {
+      hint: 'if it is right, the file is damaged: compare it with the printed one',
+      cause,
+    })
+  }
 }
 
 /** @throws AppError `config` naming the recipient */

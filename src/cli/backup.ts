@@ -233,6 +233,8 @@ export const commands: Command[] = [
       if (!result.isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
       const now = new Date().toISOString()
       await backup.catalogue.addState(bundle, { verified_at: now, verified_level: 'full', recovery_proven_at: now })
+      // The bundle goes one day, and the proof stays.
+      await backup.standing.change((before) => ({ ...before, recovery_proven_at: now }))
       context.out.summary({ bundle, envelopes: result.envelopes }, [
         `the recovery kit opens "${bundle}": ${result.envelopes.opened} of ${plural(result.envelopes.total, 'envelope')}. Now take it off this machine.`,
       ])

@@ -1,17 +1,25 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { type KitContent, recoveryKit } from '../backup/recovery-kit.ts'
-import { checkRecipient, newIdentity, parseIdentities, recipientOf } from '../bundle/age-keys.ts'
+import { type KitContent, recoveryKit, recoveryKitPage } from '../backup/recovery-kit.ts'
+import { checkRecipient, isProtected, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
 import { signerOf } from '../bundle/manifest.ts'
-import type { Loaded } from '../config/load-config.ts'
 import { requiredSecret } from '../config/secrets.ts'
 import { AppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
-import { type Command, operand } from './command.ts'
+import { type Arguments, type Command, type OptionSpec, operand } from './command.ts'
 import type { Context } from './context.ts'
 import { table } from './output.ts'
 
 type Host = Awaited<ReturnType<Context['host']>>
+
+const passphraseVariable = 'CERTAUTOPILOT_PASSPHRASE'
+const leastPassphrase = 12
+const kitOption: OptionSpec = { type: 'string', value: 'FILE', help: 'the recovery kit as it is' }
+const outputOption: OptionSpec = {
+  type: 'string',
+  value: 'FILE',
+  help: 'where the kit goes (0600); take it off this machine afterwards',
+}
 
 export const commands: Command[] = [
   {
@@ -21,13 +29,9 @@ export const commands: Command[] = [
     async run(context) {
       const { backup, config } = await context.host()
       const people = config['backup.recipients']
-      const host = await backup.host.hostRecipient()
-      const proven =
-        (await backup.catalogue.list())
-          .map(({ state }) => state.recovery_proven_at ?? '')
-          .sort()
-          .at(-1) ?? ''
-      const rows = [...people.map((recipient) => ['person', recipient]), ['this host', host]]
+      const host = config['backup.host_identity'] ? await backup.host.hostRecipient() : ''
+      const { recovery_proven_at: proven } = await backup.standing.read()
+      const rows = [...people.map((recipient) => ['person', recipient]), ['this host', host || 'no: backup.host_identity is false']]
       context.out.summary({ people, host, recovery_proven_at: proven || null }, [
         ...table([['who', 'recipient'], ...rows]),
         proven === ''
@@ -40,15 +44,14 @@ export const commands: Command[] = [
   {
     name: 'backup key create',
     summary: 'make a recovery kit for one more person, and seal to it from now on',
-    options: { output: { type: 'string', value: 'FILE', help: 'where the kit goes (0600); take it off this machine afterwards' } },
-    examples: ['backup key create --output kit-of-anna.txt'],
+    options: { output: outputOption, passphrase: { type: 'boolean', help: 'protect the identity with a passphrase' } },
+    examples: ['backup key create --output kit-of-anna.txt', 'backup key create --output kit-of-anna.txt --passphrase'],
     async run(context, args) {
-      const output = args.text('output')
-      if (output === undefined) throw new AppError('usage', '--output is missing: name the file of the new kit')
-      if (existsSync(output)) throw new AppError('exists', `"${output}" is there already: a kit is never overwritten`)
+      const output = freshOutput(args)
       const host = await context.host()
       const { identity, recipient } = await newIdentity()
-      await host.backup.host.writePrivateFile(output, recoveryKit(await kitContent(host, identity)))
+      const passphrase = args.flag('passphrase') ? await newPassphrase(context) : undefined
+      await host.backup.host.writePrivateFile(output, recoveryKit(await kitContent(host, identity, passphrase)))
       await changeRecipients(context, host, [...host.config['backup.recipients'], recipient])
       context.out.summary({ recipient, file: output }, [
         `bundles are sealed to ${recipient} too, from the next one on; the kit is "${output}": print it or save it elsewhere, then remove it here`,
@@ -92,31 +95,86 @@ export const commands: Command[] = [
     },
   },
   {
+    name: 'backup key protect',
+    summary: 'write a recovery kit whose identity a passphrase protects',
+    options: { identity: kitOption, output: outputOption },
+    examples: ['backup key protect --identity certautopilot-recovery-kit.txt --output protected-kit.txt'],
+    async run(context, args) {
+      const output = freshOutput(args)
+      const { host, identity } = await openKit(context, args)
+      const passphrase = await newPassphrase(context)
+      await host.backup.host.writePrivateFile(output, recoveryKit(await kitContent(host, identity, passphrase)))
+      context.out.summary({ file: output }, [
+        `"${output}" opens bundles with its passphrase only; try it with "backup key test", then destroy the one without`,
+      ])
+    },
+  },
+  {
     name: 'backup key kit',
     summary: 'print a recovery kit again, with where copies are now',
-    options: { identity: { type: 'string', value: 'FILE', help: 'the recovery kit as it was' } },
-    examples: ['backup key kit --identity certautopilot-recovery-kit.txt > new-kit.txt'],
+    options: {
+      identity: kitOption,
+      page: { type: 'boolean', help: 'as an HTML page for a printer, with a QR code' },
+    },
+    examples: [
+      'backup key kit --identity certautopilot-recovery-kit.txt > new-kit.txt',
+      'backup key kit --identity certautopilot-recovery-kit.txt --page > kit.html',
+    ],
     async run(context, args) {
-      const file = args.text('identity')
-      if (file === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
-      const host = await context.host()
-      const text = await readFile(file, 'utf8').catch((cause) => {
-        throw new AppError('not-found', `there is no file "${file}"`, { cause })
-      })
-      const identity = parseIdentities(text, file)[0] as Secret
-      if (!host.config['backup.recipients'].includes(await recipientOf(identity)))
-        throw new AppError('wrong-identity', `bundles are not sealed to the identity in "${file}"`)
-      context.out.raw(Buffer.from(recoveryKit(await kitContent(host, identity))))
+      const { host, identity, isProtected: wasProtected } = await openKit(context, args)
+      const passphrase = wasProtected
+        ? await context.askSecret('the same passphrase, for the new kit: ', passphraseVariable)
+        : undefined
+      const content = await kitContent(host, identity, passphrase)
+      context.out.raw(Buffer.from(args.flag('page') ? recoveryKitPage(content) : recoveryKit(content)))
     },
   },
 ]
 
-async function kitContent({ config, secrets }: Loaded, identity: Secret): Promise<KitContent> {
+/** The identity of a kit to which bundles are sealed. @throws AppError `usage` · `not-found` · `wrong-identity` also for a wrong passphrase */
+async function openKit(context: Context, args: Arguments): Promise<{ host: Host; identity: Secret; isProtected: boolean }> {
+  const file = args.text('identity')
+  if (file === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
+  const host = await context.host()
+  const text = await readFile(file, 'utf8').catch((cause) => {
+    throw new AppError('not-found', `there is no file "${file}"`, { cause })
+  })
+  const [identity] = await openIdentities(text, file, () =>
+    context.askSecret('passphrase of the recovery kit: ', passphraseVariable),
+  )
+  if (!host.config['backup.recipients'].includes(await recipientOf(identity as Secret)))
+    throw new AppError('wrong-identity', `bundles are not sealed to the identity in "${file}"`)
+  return { host, identity: identity as Secret, isProtected: isProtected(text) }
+}
+
+/** @throws AppError `usage` · `exists` */
+function freshOutput(args: Arguments): string {
+  const output = args.text('output')
+  if (output === undefined) throw new AppError('usage', '--output is missing: name the file of the new kit')
+  if (existsSync(output)) throw new AppError('exists', `"${output}" is there already: a kit is never overwritten`)
+  return output
+}
+
+/** @throws AppError `usage` it is short, or the two differ */
+async function newPassphrase(context: Context): Promise<string> {
+  const passphrase = await context.askSecret('a passphrase for the kit: ', passphraseVariable)
+  if (passphrase.length < leastPassphrase)
+    throw new AppError('usage', `the passphrase has ${passphrase.length} characters, ${leastPassphrase} are the least`, {
+      hint: 'several words are easier to remember than signs',
+    })
+  if ((await context.askSecret('the same again: ', passphraseVariable)) !== passphrase)
+    throw new AppError('usage', 'the two passphrases differ', { hint: 'nothing was written' })
+  return passphrase
+}
+
+async function kitContent({ config, secrets, backup }: Host, identity: Secret, passphrase?: string): Promise<KitContent> {
   return {
     installationId: secrets.installationId ?? '',
+    appVersion: backup.appVersion,
     recipient: await recipientOf(identity),
     signer: signerOf(requiredSecret(secrets, 'signingKey')),
-    identity,
+    identity: passphrase === undefined ? identity : await protectIdentity(identity, passphrase),
+    isProtected: passphrase !== undefined,
     targets: config['backup.targets'].map((target) => target.replace(/^[\w-]+=/, '')),
   }
 }

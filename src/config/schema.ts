@@ -25,6 +25,10 @@ const schedule: Kind<string> = {
   expected: 'five fields of cron such as "15 3 * * *", or "off"',
   parse: (value) => (value === 'off' || isCron(value) ? value : undefined),
 }
+const flag: Kind<boolean> = {
+  expected: '"true" or "false"',
+  parse: (value) => (value === 'true' || value === 'false' ? value === 'true' : undefined),
+}
 const list: Kind<string[]> = {
   expected: 'a list of texts',
   parse: (value) =>
@@ -157,6 +161,11 @@ export const settings = {
   ),
   'backup.seal': setting(oneOf('age', 'none'), 'age', 'whether bundles are encrypted to the recipients'),
   'backup.recipients': setting(list, [] as string[], 'age recipients of people who can restore (age1...)'),
+  'backup.host_identity': setting(
+    flag,
+    true,
+    'whether bundles on this host are sealed to it as well, so that verification and drills need no person; false for people only',
+  ),
   'backup.schedule': hostSetting(
     schedule,
     '15 3 * * *',

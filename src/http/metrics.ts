@@ -81,7 +81,6 @@ async function measureBackups(parts: HttpParts): Promise<void> {
   const newest = seconds(good[0]?.sidecar?.manifest.created_at)
   lastBackup.set(newest)
   lastVerified.set(Math.max(0, ...good.map((entry) => seconds(entry.state.verified_at))))
-  recoveryProven.set(Math.max(0, ...good.map((entry) => seconds(entry.state.recovery_proven_at))))
   expectedInterval.set(parts.backupIntervalSeconds() ?? 0)
   rpo.set(newest === 0 ? Number.POSITIVE_INFINITY : parts.clock.now().getTime() / 1000 - newest)
   kekRequired.reset()
@@ -92,7 +91,8 @@ async function measureBackups(parts: HttpParts): Promise<void> {
 }
 
 async function measureTargets(parts: HttpParts): Promise<void> {
-  const { targets, retention_failures } = await parts.standing()
+  const { targets, retention_failures, recovery_proven_at } = await parts.standing()
+  recoveryProven.set(recovery_proven_at === '' ? 0 : Date.parse(recovery_proven_at) / 1000)
   retentionFailures.reset()
   retentionFailures.inc(retention_failures)
   for (const gauge of [targetUp, targetWhole]) gauge.reset()

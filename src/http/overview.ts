@@ -99,7 +99,7 @@ async function recoverabilityOf(parts: HttpParts): Promise<z.input<typeof recove
     restorable_to: good[0]?.sidecar?.manifest.point_in_time.taken_at ?? null,
     bundle: good[0]?.name ?? null,
     verified_at: newest(good.map(({ state }) => state.verified_at)),
-    recovery_proven_at: newest(good.map(({ state }) => state.recovery_proven_at)),
+    recovery_proven_at: (await parts.standing()).recovery_proven_at || null,
     last_drill: drill === undefined ? null : { at: drill.started_at, outcome: drill.outcome, recovery_ms: drill.recovery_ms },
     drill_interval_days: parts.drillIntervalDays,
     copies: good.length,

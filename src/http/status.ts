@@ -61,6 +61,7 @@ export const statusRoutes: Route[] = [
       database: z.string(),
       is_set_up: z.boolean(),
       epoch: epochReply.nullable(),
+      recovery_proven_at: z.string().nullable().describe('when the recovery identity itself last opened a bundle'),
       kek: z.object({
         provider: z.string(),
         active_version: z.number(),
@@ -76,6 +77,7 @@ export const statusRoutes: Route[] = [
         database: store.databaseName,
         is_set_up: await isSetUp(store),
         epoch: (await store.get<Epoch>('epochs', 'state')) ?? null,
+        recovery_proven_at: (await parts.standing()).recovery_proven_at || null,
         kek: { provider: certificates.kek.provider.name, active_version: certificates.kek.activeVersion, versions },
       }
     },

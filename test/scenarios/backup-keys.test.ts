@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { newHost } from '../test-host.ts'
@@ -54,4 +54,53 @@ test('a kit is printed again with where copies are, for its own identity only', 
   assert.equal((await host.cli('backup', 'key', 'kit', '--identity', stranger)).exitCode, 12)
   await writeFile(stranger, 'nothing')
   assert.equal((await host.cli('backup', 'key', 'kit', '--identity', stranger)).exitCode, 2)
+})
+
+test('a passphrase protects a kit; without it nothing opens, on a bare machine neither', async () => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = await host.backup()
+  const kit = join(host.home, 'protected.txt')
+  const right = { CERTAUTOPILOT_PASSPHRASE: 'correct horse battery' }
+  const words = ['backup', 'key', 'protect', '--identity', host.paths.recoveryKit, '--output', kit]
+  assert.equal((await host.cliWith({ CERTAUTOPILOT_PASSPHRASE: 'short' }, ...words)).exitCode, 2)
+  assert.equal((await host.cliWith(right, ...words)).exitCode, 0)
+  const text = await host.read(kit)
+  assert.doesNotMatch(text, /AGE-SECRET-KEY/)
+  assert.match(text, /passphrase +protects the identity/)
+
+  const test = ['backup', 'key', 'test', '--identity', kit]
+  assert.equal((await host.cliWith(right, ...test)).exitCode, 0)
+  const wrong = await host.cliWith({ CERTAUTOPILOT_PASSPHRASE: 'wrong horse battery' }, ...test)
+  assert.equal(wrong.exitCode, 12, wrong.stderr)
+  assert.match(wrong.stderr, /the passphrase does not open the identity/)
+  assert.ok(!wrong.stderr.includes('wrong horse'))
+  const silent = await host.cli(...test)
+  assert.equal(silent.exitCode, 2)
+  assert.match(silent.stderr, /CERTAUTOPILOT_PASSPHRASE/)
+  const again = await host.cliWith(right, 'backup', 'key', 'kit', '--identity', kit, '--page')
+  assert.match(again.stdout, /<svg/)
+  assert.doesNotMatch(again.stdout, /AGE-SECRET-KEY/)
+
+  await host.stop()
+  await using bare = await newHost()
+  const applied = await bare.cliWith(right, 'restore', 'apply', join(host.paths.backups, bundle), '--identity', kit)
+  assert.equal(applied.exitCode, 0, applied.stderr)
+})
+
+test('without an identity of this host bundles are for people only: copies are the same bytes, and people verify', async () => {
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_HOST_IDENTITY: 'false' })
+  const folder = join(host.home, '..', 'nas')
+  await mkdir(folder, { recursive: true })
+  const target = { CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` }
+  await host.furnish(1)
+  const made = await host.cliWith(target, 'backup', 'create', '--json')
+  assert.equal(made.exitCode, 0, made.stderr)
+  const { bundle, recipients } = made.json as { bundle: string; recipients: string[] }
+  assert.equal(recipients.length, 1)
+  assert.deepEqual(await readFile(join(folder, bundle)), await readFile(join(host.paths.backups, bundle)))
+  assert.equal((await host.cli('backup', 'verify')).exitCode, 12)
+  await host.ok('backup', 'verify', '--identity', host.paths.recoveryKit)
+  await host.ok('drill', 'run', '--identity', host.paths.recoveryKit)
+  assert.match((await host.ok('backup', 'key', 'list')).stdout, /this host +no: backup.host_identity is false/)
 })

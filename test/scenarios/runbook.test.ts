@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,9 +28,9 @@ test('the lines of the runbook open a bundle without us, as far as the tools are
   const lines = await linesOf('Without CertAutopilot')
   assert.deepEqual(
     lines.map((line) => line.split(' ')[0]),
-    ['age', 'tar', 'gunzip', 'mongorestore'],
+    ['age', 'tar', 'gunzip', 'mongorestore', 'sed', 'age'],
   )
-  for (const line of lines) {
+  for (const line of lines.slice(0, 4)) {
     if (line.startsWith('mongorestore') && findProgram('MONGORESTORE') === undefined) {
       t.diagnostic('mongorestore is not here: its line did not run')
       continue
@@ -40,3 +41,30 @@ test('the lines of the runbook open a bundle without us, as far as the tools are
   const { stdout } = await run('sh', ['-ec', 'gunzip -c mongo.archive.gz | head -c 4 | od -An -tx1'], { cwd: folder })
   assert.equal(stdout.trim(), '6d e2 99 81', 'the magic number of an archive of mongodump')
 })
+
+test('the lines of the runbook open a bundle with a kit that a passphrase protects', needs('AGE'), async (t) => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = join(host.paths.backups, await host.backup())
+  const kit = join(host.home, 'protected.txt')
+  const CERTAUTOPILOT_PASSPHRASE = 'correct horse battery'
+  const words = ['backup', 'key', 'protect', '--identity', host.paths.recoveryKit, '--output', kit]
+  assert.equal((await host.cliWith({ CERTAUTOPILOT_PASSPHRASE }, ...words)).exitCode, 0)
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-runbook-'))
+  t.after(() => rm(folder, { recursive: true }))
+  for (const line of (await linesOf('Without CertAutopilot')).slice(4))
+    await onTerminal(line.replace('KIT', kit).replace('BUNDLE', bundle), folder, CERTAUTOPILOT_PASSPHRASE)
+  await run('tar', ['-xf', 'bundle.tar'], { cwd: folder })
+  assert.equal(await readFile(join(folder, 'secrets.env'), 'utf8'), await host.read(host.paths.secrets))
+})
+
+/** Runs a line on a terminal of its own, where it asks for a passphrase, and types that. */
+async function onTerminal(line: string, cwd: string, typed: string): Promise<void> {
+  const child = spawn('script', ['-qec', line, '/dev/null'], { cwd, stdio: ['pipe', 'pipe', 'inherit'] })
+  child.stdout.on('data', (chunk: Buffer) => {
+    if (/passphrase/i.test(chunk.toString())) child.stdin.write(`${typed}\n`)
+  })
+  const [exitCode] = (await once(child, 'exit')) as [number]
+  child.stdin.end()
+  assert.equal(exitCode, 0, line)
+}

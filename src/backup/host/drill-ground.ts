@@ -23,6 +23,10 @@ const scratchPrefix = '.scratch-'
 const bootTimeoutMs = 120_000
 const stopTimeoutMs = 10_000
 
+async function nobodyToAsk(): Promise<string> {
+  throw new AppError('usage', 'a drill asks nobody for a passphrase')
+}
+
 export async function openDrillGround(options: DrillGroundOptions): Promise<DrillGround> {
   await mkdir(options.parent, { recursive: true, mode: 0o700 })
   await removeScratch(options.parent)
@@ -30,7 +34,7 @@ export async function openDrillGround(options: DrillGroundOptions): Promise<Dril
   const socketFolder = await mkdtemp(join(tmpdir(), 'cap-'))
   const paths = pathsIn(home)
   return {
-    host: openHostFiles({ paths, identityFile: undefined, signingKey: undefined }),
+    host: openHostFiles({ paths, identityFile: undefined, signingKey: undefined, askPassphrase: nobodyToAsk }),
     openExchange: () => options.openExchange(paths.database),
     boot: (signal) => boot(options.mainScript, home, join(socketFolder, 'drill.sock'), signal),
     async [Symbol.asyncDispose]() {

@@ -2,7 +2,7 @@ import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, realpath, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseDocument } from 'yaml'
-import { newIdentity, parseIdentities, recipientOf } from '../../bundle/age-keys.ts'
+import { newIdentity, openIdentities, recipientOf } from '../../bundle/age-keys.ts'
 import { configName, mongoRootName, signerOf, tlsPrefix } from '../../bundle/manifest.ts'
 import type { Member } from '../../bundle/write-bundle.ts'
 import { formatEnvFile, parseEnvFile } from '../../config/env-file.ts'
@@ -19,6 +19,8 @@ export interface HostOptions {
   paths: Paths
   /** An identity file or recovery kit that the operator named. */
   identityFile: string | undefined
+  /** Opens an identity that is protected. @throws AppError `usage` nobody can be asked */
+  askPassphrase(): Promise<string>
   /** The key this installation signs with, if it has one. */
   signingKey: Secret | undefined
 }
@@ -33,6 +35,8 @@ export function openHostFiles(options: HostOptions): HostFiles {
 class Host implements HostFiles {
   readonly #paths: Paths
   readonly #options: HostOptions
+  /** What the operator named is opened once: a passphrase is asked for once. */
+  #given: Promise<Secret[]> | undefined
 
   constructor(options: HostOptions) {
     this.#paths = options.paths
@@ -55,7 +59,10 @@ class Host implements HostFiles {
 
   async hostRecipient(): Promise<string> {
     const existing = await readOptional(this.#paths.hostIdentity)
-    if (existing !== undefined) return recipientOf(parseIdentities(existing, this.#paths.hostIdentity)[0] as Secret)
+    if (existing !== undefined) {
+      const [own] = await openIdentities(existing, this.#paths.hostIdentity, this.#options.askPassphrase)
+      return recipientOf(own as Secret)
+    }
     const { identity, recipient } = await newIdentity()
     await publishFile(
       this.#paths.hostIdentity,
@@ -64,15 +71,19 @@ class Host implements HostFiles {
     return recipient
   }
 
-  async identities(): Promise<Secret[]> {
-    const files = this.#options.identityFile === undefined ? [this.#paths.hostIdentity] : [this.#options.identityFile]
-    const found: Secret[] = []
-    for (const path of files) {
-      const text = await readOptional(path)
-      if (text !== undefined) found.push(...parseIdentities(text, path))
-      else if (this.#options.identityFile !== undefined) throw new AppError('not-found', `there is no identity file "${path}"`)
-    }
-    return found
+  identities(): Promise<Secret[]> {
+    const { identityFile } = this.#options
+    if (identityFile === undefined) return this.#identitiesIn(this.#paths.hostIdentity)
+    this.#given ??= this.#identitiesIn(identityFile).then((found) => {
+      if (found.length === 0) throw new AppError('not-found', `there is no identity file "${identityFile}"`)
+      return found
+    })
+    return this.#given
+  }
+
+  async #identitiesIn(path: string): Promise<Secret[]> {
+    const text = await readOptional(path)
+    return text === undefined ? [] : openIdentities(text, path, this.#options.askPassphrase)
   }
 
   async signers(): Promise<string[]> {

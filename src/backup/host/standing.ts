@@ -17,6 +17,7 @@ export function openStanding(directory: string): Standing {
   const read = async (): Promise<StandingRecord> => ({
     targets: {},
     retention_failures: 0,
+    recovery_proven_at: '',
     ...(await readJson<StandingRecord>(path)),
   })
   return {
