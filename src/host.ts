@@ -182,7 +182,8 @@ export async function openStore({ paths, config, secrets }: Loaded): Promise<Sto
   }
   const { openMongoStore } = await import('./store/mongodb/store.ts')
   const uri = requiredSecret(secrets, 'databaseUri').reveal()
-  return openMongoStore({ uri, databaseName, readPreference: config['backup.read_preference'] })
+  const answerMs = config['database.answer_seconds'] * 1000
+  return openMongoStore({ uri, databaseName, readPreference: config['backup.read_preference'], answerMs })
 }
 
 async function openExchange({ paths, config, secrets }: Loaded): Promise<StoreExchange & AsyncDisposable> {

@@ -16,6 +16,7 @@ type Program =
   | 'AZURITE'
   | 'CHROMIUM'
   | 'AGE'
+  | 'FAKETIME'
   | 'OPENSSL'
   | 'UNSHARE'
   | 'MONGODUMP'

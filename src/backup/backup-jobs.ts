@@ -40,6 +40,7 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   const result = await told(store, run.job.requested_by, { event: 'backup.failed', subject: run.job.subject }, () =>
     createBackup(withSteps(parts, run), store, run.signal),
   )
+  for (const note of result.notes) await run.step(note)
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)

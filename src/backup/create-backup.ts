@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { sealWrapping } from '../bundle/age-stream.ts'
 import { gzipBlocks } from '../bundle/gzip-blocks.ts'
 import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
@@ -7,6 +8,9 @@ import { type Member, writeBundle } from '../bundle/write-bundle.ts'
 import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
+import { formatDuration } from '../core/units.ts'
+import { HeldLease } from '../jobs/held-lease.ts'
+import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
@@ -16,12 +20,16 @@ import { dumpStore, newDump } from './dump-store.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
 import { openPointInTime } from './point-in-time.ts'
 
+const runLeaseMs = 30_000
+
 export interface BackupResult {
   name: string
   bytes: number
   sidecar: Sidecar
   envelopes: { total: number; opened: number }
   durationMs: number
+  /** What a person should know although it is no failure. */
+  notes: string[]
 }
 
 /**
@@ -35,13 +43,14 @@ export interface BackupResult {
 export async function createBackup(parts: BackupParts, store: Store, signal: AbortSignal): Promise<BackupResult> {
   const started = performance.now()
   using _lock = await parts.locks.hold('backup')
+  await using run = await onlyRunOf(parts, store)
   const recipients = await chooseRecipients(parts)
   const previous = await newestBundle(parts)
   // What cannot become a bundle is refused before any writer pauses; what goes into it is captured inside the window.
   await captureKeys(parts, store)
 
   await using draft = await parts.catalogue.startDraft()
-  await using held = await openPointInTime(parts, store, previous, signal)
+  await using held = await openPointInTime(parts, store, previous, AbortSignal.any([signal, run.signal]))
   const { point, method } = held
   const { members, keys, signingKey } = await captureKeys(parts, store)
   await using opener = await parts.openEnvelopes(secretsOf(members))
@@ -68,11 +77,43 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const artefact = { name, ...written, recipients }
   const sidecar: Sidecar = { ...manifest, artefact, artefact_signature: signValue(artefact, signingKey).signature }
   signal.throwIfAborted()
+  run.signal.throwIfAborted()
   await draft.publish(name, sidecar)
   const durationMs = performance.now() - started
   const state = { verified_at: manifest.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
   await parts.catalogue.addState(name, state)
-  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs }
+  const notes = [takenOver(run), held.note].filter((note) => note !== '')
+  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes }
+}
+
+/**
+ * Processes of one host exclude each other by a file, those of other hosts by a lease in the store. A lease of this host stems from a
+ * process that is gone, as the file is held. @throws AppError `locked`
+ */
+async function onlyRunOf({ clock, catalogue }: BackupParts, store: Store): Promise<HeldLease> {
+  const here = `${hostname()} (${catalogue.directory})`
+  const lease = await HeldLease.take({
+    store,
+    clock,
+    name: 'backup',
+    owner: `${here}, process ${process.pid}`,
+    durationMs: runLeaseMs,
+    isGone: (owner) => owner.startsWith(`${here},`),
+  })
+  if (lease === undefined) {
+    throw new AppError(
+      'locked',
+      `a backup of this database is being taken by "${await leaseHolder(store, 'backup', clock.now())}"`,
+      {
+        hint: `wait until it has ended; one that was killed counts as gone after ${formatDuration(runLeaseMs)}`,
+      },
+    )
+  }
+  return lease
+}
+
+function takenOver({ takenOverFrom }: HeldLease): string {
+  return takenOverFrom === '' ? '' : `"${takenOverFrom}" did not end the backup before this one; its lease had ended`
 }
 
 interface Captured {

@@ -14,6 +14,8 @@ export interface PointInTime extends AsyncDisposable {
   method: Manifest['point_in_time']['method']
   /** Aborts with the caller's, and when the moment can no longer be held. */
   signal: AbortSignal
+  /** Why it is not held as configured; empty when it is. */
+  note: string
   /** When everything is read: proves that the moment held, and lets writers go on. @throws AppError `preflight` it did not */
   proveAndRelease(): Promise<void>
 }
@@ -36,8 +38,13 @@ export async function openPointInTime(
     if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
     await point?.[Symbol.asyncDispose]()
     refuseLongPause(parts, neededMs, point)
+    const why =
+      point === undefined
+        ? 'the server gives no snapshot that holds'
+        : `the dump may outlive the snapshot of ${formatDuration(point.windowMs ?? 0)}`
+    return quiesced(parts, store, signal, `${why}: every writer paused instead`)
   }
-  return quiesced(parts, store, signal)
+  return quiesced(parts, store, signal, '')
 }
 
 async function snapshotOf(store: Store): Promise<Snapshot | undefined> {
@@ -52,6 +59,7 @@ function heldSnapshot(point: Snapshot, signal: AbortSignal): PointInTime {
   return {
     point,
     method: 'snapshot',
+    note: '',
     signal,
     async proveAndRelease() {
       await point.prove()
@@ -61,7 +69,7 @@ function heldSnapshot(point: Snapshot, signal: AbortSignal): PointInTime {
   }
 }
 
-async function quiesced(parts: BackupParts, store: Store, signal: AbortSignal): Promise<PointInTime> {
+async function quiesced(parts: BackupParts, store: Store, signal: AbortSignal, note: string): Promise<PointInTime> {
   parts.progress({ phase: 'waiting until nobody writes' })
   await using stack = new AsyncDisposableStack()
   const pause = stack.use(await pauseFor(parts, store, 'backup', signal))
@@ -71,6 +79,7 @@ async function quiesced(parts: BackupParts, store: Store, signal: AbortSignal): 
   return {
     point,
     method: 'quiesced',
+    note,
     signal: AbortSignal.any([signal, pause.signal]),
     async proveAndRelease() {
       await point.prove()

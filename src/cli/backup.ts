@@ -51,6 +51,7 @@ export const commands: Command[] = [
           retention,
           targets,
           heartbeat: beat,
+          notes: result.notes,
         },
         [
           pointLine(manifest),
@@ -63,6 +64,7 @@ export const commands: Command[] = [
             : ['sealed to  nobody: whoever has the file has the keys']),
           retention.replace(': ', '  '),
           ...targets.map((result) => targetLine(result).replace(/^target /, 'target     ')),
+          ...result.notes.map((note) => `note       ${note}`),
           ...(beat === '' ? [] : [beat.replace(': ', '  ')]),
           ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
         ],

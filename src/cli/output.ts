@@ -15,6 +15,7 @@ export class Output {
   readonly #started = performance.now()
   #lastStatus = 0
   #hasStatusLine = false
+  #phase = ''
 
   constructor(options: { stdout: Writable; stderr: Writable; isTerminal: boolean; isJson: boolean }) {
     this.#stdout = options.stdout
@@ -49,8 +50,9 @@ export class Output {
 
   progress(progress: Progress): void {
     const now = performance.now()
-    if (now - this.#lastStatus < statusEveryMs) return
+    if (now - this.#lastStatus < statusEveryMs && progress.phase === this.#phase) return
     this.#lastStatus = now
+    this.#phase = progress.phase
     if (this.isJson) {
       const { phase, bytesDone, bytesTotal } = progress
       const percent_done = bytesDone !== undefined && bytesTotal ? bytesDone / bytesTotal : undefined

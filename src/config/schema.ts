@@ -100,6 +100,7 @@ export const settings = {
     'which database: one file, or a MongoDB server (CERTAUTOPILOT_DATABASE_URI)',
   ),
   'database.name': hostSetting(text, 'certautopilot', 'name of the database, and in dumps of it'),
+  'database.answer_seconds': hostSetting(seconds, 60, 'how long MongoDB may take for one answer while a backup reads it'),
   'logging.level': hostSetting(oneOf('debug', 'info', 'warn', 'error', 'silent'), 'info', 'least severity that is logged'),
   'encryption.provider': setting(oneOf('env'), 'env', 'where the KEK lives'),
   'scheduler.interval_seconds': setting(seconds, 60, 'how often due work is looked for'),

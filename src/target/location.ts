@@ -5,12 +5,13 @@ export const targetKinds = ['disk', 's3', 'azure-blob', 'sftp'] as const
 const rulesOffHost: TargetRules = { daily: 30, weekly: 13, monthly: 12, lockDays: 0, lockMode: 'none' }
 const known = {
   disk: ['keep_daily', 'keep_weekly', 'keep_monthly'],
-  'azure-blob': ['keep_daily', 'keep_weekly', 'keep_monthly', 'endpoint', 'lock_days', 'lock_mode'],
-  sftp: ['keep_daily', 'keep_weekly', 'keep_monthly', 'host_key'],
+  'azure-blob': ['keep_daily', 'keep_weekly', 'keep_monthly', 'timeout_seconds', 'endpoint', 'lock_days', 'lock_mode'],
+  sftp: ['keep_daily', 'keep_weekly', 'keep_monthly', 'timeout_seconds', 'host_key'],
   s3: [
     'keep_daily',
     'keep_weekly',
     'keep_monthly',
+    'timeout_seconds',
     'endpoint',
     'region',
     'lock_days',
@@ -43,7 +44,8 @@ export function parseLocation(text: string): TargetLocation {
   if (kind === 'azure-blob' && (url.hostname === '' || url.pathname.length < 2))
     throw wrong(text, 'the account or the container is missing')
   if (kind === 's3' && url.hostname === '') throw wrong(text, 'the bucket is missing')
-  return { name: given ?? kind, url, rules: rulesOf(text, url.searchParams) }
+  const silenceMs = numberIn(text, url.searchParams, 'timeout_seconds', 60) * 1000
+  return { name: given ?? kind, url, rules: rulesOf(text, url.searchParams), silenceMs }
 }
 
 /** @throws AppError `config` also when two have one name */
@@ -55,12 +57,7 @@ export function parseLocations(texts: readonly string[]): TargetLocation[] {
 }
 
 function rulesOf(text: string, parameters: URLSearchParams): TargetRules {
-  const number = (key: string, initial: number) => {
-    const value = parameters.get(key)
-    if (value === null) return initial
-    if (!/^\d{1,4}$/.test(value)) throw wrong(text, `"${key}" is "${value}", expected a number`)
-    return Number(value)
-  }
+  const number = (key: string, initial: number) => numberIn(text, parameters, key, initial)
   const lockDays = number('lock_days', rulesOffHost.lockDays)
   const lockMode = parameters.get('lock_mode') ?? (lockDays > 0 ? 'governance' : 'none')
   if (lockMode !== 'governance' && lockMode !== 'compliance' && lockMode !== 'none')
@@ -72,6 +69,13 @@ function rulesOf(text: string, parameters: URLSearchParams): TargetRules {
     lockDays,
     lockMode,
   }
+}
+
+function numberIn(text: string, parameters: URLSearchParams, key: string, initial: number): number {
+  const value = parameters.get(key)
+  if (value === null) return initial
+  if (!/^\d{1,4}$/.test(value)) throw wrong(text, `"${key}" is "${value}", expected a number`)
+  return Number(value)
 }
 
 function wrong(text: string, problem: string): AppError {

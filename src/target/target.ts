@@ -53,6 +53,8 @@ export interface TargetLocation {
   name: string
   url: URL
   rules: TargetRules
+  /** How long the other side may be silent. */
+  silenceMs: number
 }
 
 /** Secrets of one target by name (`ACCESS_KEY_ID`, ...); what is missing comes from the platform. */

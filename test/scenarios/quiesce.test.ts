@@ -159,6 +159,7 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
     const first = await host.cliWith({}, 'backup', 'create', '--json')
     assert.equal(first.exitCode, 0, first.stderr + first.stdout)
     assert.equal(await methodOf(host, first.json), 'quiesced')
+    assert.deepEqual(first.json.notes, ['the server gives no snapshot that holds: every writer paused instead'])
 
     proxy.judge = (command) => (command.dbStats === 1 ? { answer: { ok: 1, dataSize: 1_000_000_000 } } : undefined)
     const short = await host.cli('backup', 'create')

@@ -1,21 +1,26 @@
 import type { ClientSession, Db } from 'mongodb'
 import { AppError } from '../../core/app-error.ts'
+import { sleep } from '../../core/clock.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
 const documentsPerBatch = 500
+
+export interface RawRead {
+  database: Db
+  session: ClientSession
+  collection: string
+  readConcern?: Record<string, unknown> | undefined
+  /** How long one answer may take. */
+  answerMs: number
+}
 
 /**
  * Reads a collection as buffers of whole documents, one behind the other, without an object for any of them. It speaks the cursor
  * commands itself: the driver's cursor hands out documents one by one, which costs as much as compressing them.
  */
-export async function* readRawBatches(
-  database: Db,
-  session: ClientSession,
-  collection: string,
-  readConcern?: Record<string, unknown>,
-): AsyncGenerator<Buffer> {
+export async function* readRawBatches({ database, session, collection, readConcern, answerMs }: RawRead): AsyncGenerator<Buffer> {
   const run = (command: Record<string, unknown>) =>
-    database.command({ ...command, batchSize: documentsPerBatch }, { session, raw: true })
+    answered(database.command({ ...command, batchSize: documentsPerBatch }, { session, raw: true }), answerMs)
   let reply = await run({ find: collection, ...(readConcern === undefined ? {} : { readConcern }) })
   for (;;) {
     const { id, documents } = takeBatch(reply.cursor as Uint8Array)
@@ -23,6 +28,18 @@ export async function* readRawBatches(
     if (id === 0n) return
     reply = await run({ getMore: id, collection })
   }
+}
+
+/** @throws AppError `unreachable` there is no answer in time: the driver itself would wait for ever */
+async function answered<T>(reply: Promise<T>, answerMs: number): Promise<T> {
+  const limit = new AbortController()
+  const silence = sleep(answerMs, limit.signal).then(() => {
+    if (limit.signal.aborted) return reply
+    throw new AppError('unreachable', `MongoDB has not answered for ${answerMs / 1000} s while it was read`, {
+      hint: 'look at the server and the way to it, then run the backup again',
+    })
+  })
+  return Promise.race([reply, silence]).finally(() => limit.abort())
 }
 
 /**

@@ -1,16 +1,24 @@
-import type { MongoClient, ReadPreferenceMode } from 'mongodb'
+import type { MongoClient } from 'mongodb'
 import { AppError } from '../../core/app-error.ts'
 import { connect } from './client.ts'
+import type { MongoOptions } from './store.ts'
+
+const defaultAnswerMs = 60_000
 
 /** What a snapshot is read with. A cursor belongs to the member that opened it, so a secondary gets a client of its own. */
 export interface Reader extends AsyncDisposable {
   client: MongoClient
   isPrimary: boolean
+  /** How long one answer may take. */
+  answerMs: number
 }
 
 /** @throws AppError `unreachable` */
-export async function openReader(client: MongoClient, uri: string, preference: ReadPreferenceMode): Promise<Reader> {
-  const self: Reader = { client, isPrimary: true, [Symbol.asyncDispose]: async () => {} }
+export async function openReader(
+  client: MongoClient,
+  { uri, readPreference: preference = 'primary', answerMs = defaultAnswerMs }: MongoOptions,
+): Promise<Reader> {
+  const self: Reader = { client, isPrimary: true, answerMs, [Symbol.asyncDispose]: async () => {} }
   if (preference === 'primary') return self
   const hello = await client
     .db('admin')
@@ -23,7 +31,7 @@ export async function openReader(client: MongoClient, uri: string, preference: R
     })
   if (hello.isWritablePrimary || typeof hello.me !== 'string') return self
   const direct = await connect(uriOfMember(uri, hello.me, client.options.credentials?.source))
-  return { client: direct, isPrimary: false, [Symbol.asyncDispose]: () => direct.close() }
+  return { client: direct, isPrimary: false, answerMs, [Symbol.asyncDispose]: () => direct.close() }
 }
 
 /** The same URI for one member. What an SRV record would add (TLS, the source of users) is written out. */

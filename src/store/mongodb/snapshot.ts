@@ -20,6 +20,8 @@ type Way = 'snapshot session' | 'transaction'
 
 /** Defaults of the server, in case this user may not ask for its parameters. */
 const defaultWindowsMs: Record<Way, number> = { 'snapshot session': 300_000, transaction: 60_000 }
+/** A server that answers no more is not waited for at the end. */
+const letGoMs = 5_000
 /** How long a secondary may be behind what was acknowledged. */
 const catchUpMs = 20_000
 
@@ -117,7 +119,7 @@ class MongoSnapshot implements Snapshot {
     const session = this.#session ?? this.#reader.client.startSession({ causalConsistency: false })
     const readConcern = this.#session === undefined ? this.#readConcern() : undefined
     try {
-      yield* readRawBatches(this.#reading(), session, collection, readConcern)
+      yield* readRawBatches({ database: this.#reading(), session, collection, readConcern, answerMs: this.#reader.answerMs })
     } catch (error) {
       throw translated(error)
     } finally {
@@ -143,11 +145,15 @@ class MongoSnapshot implements Snapshot {
   async end(): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
+    const limit = new AbortController()
+    await Promise.race([this.#letGo().catch(() => {}), sleep(letGoMs, limit.signal)])
+    limit.abort()
+  }
+
+  async #letGo(): Promise<void> {
     if (this.#session?.inTransaction()) await this.#session.abortTransaction().catch(() => {})
     await this.#session?.endSession()
-    await this.#markers()
-      .deleteMany({ _id: { $in: [this.#before, this.#after] } })
-      .catch(() => {})
+    await this.#markers().deleteMany({ _id: { $in: [this.#before, this.#after] } })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

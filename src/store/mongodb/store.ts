@@ -24,6 +24,8 @@ export interface MongoOptions {
   databaseName: string
   /** Which member of a replica set a snapshot is read from. */
   readPreference?: ReadPreferenceMode
+  /** How long one answer may take while a snapshot is read. */
+  answerMs?: number
 }
 
 /** Opens the store on a MongoDB server. @throws AppError `config` · `unreachable` · `preflight` */
@@ -122,8 +124,7 @@ class MongoStore implements Store {
   }
 
   async #snapshot({ isQuiesced = false }: SnapshotOptions): Promise<Snapshot> {
-    const { uri, readPreference = 'primary' } = this.#options
-    const reader = await openReader(this.#client, uri, readPreference)
+    const reader = await openReader(this.#client, this.#options)
     return isQuiesced ? openQuiescedView(this.#database, reader) : openSnapshot(this.#database, reader)
   }
 

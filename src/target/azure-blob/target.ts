@@ -1,5 +1,7 @@
+import type { Readable } from 'node:stream'
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
+import { withoutSilence } from '../idle.ts'
 import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
 
 /** 50,000 blocks of this make 390 GiB. */
@@ -59,7 +61,9 @@ class AzureTarget implements Target {
   async *open(name: string): AsyncGenerator<Buffer> {
     try {
       const { readableStreamBody } = await this.#container.getBlobClient(this.#prefix + name).download()
-      yield* readableStreamBody as unknown as AsyncIterable<Buffer>
+      const body = readableStreamBody as Readable
+      const where = `target "${this.name}" (${this.place})`
+      yield* withoutSilence(body, { where, silenceMs: this.#location.silenceMs, onSilence: () => body.destroy() })
     } catch (error) {
       throw this.#failure(error)
     }
@@ -104,11 +108,14 @@ class AzureTarget implements Target {
   }
 }
 
-function serviceOf({ name, url }: TargetLocation, secrets: TargetSecrets): BlobServiceClient {
+const maxTries = 3
+
+function serviceOf({ name, url, silenceMs }: TargetLocation, secrets: TargetSecrets): BlobServiceClient {
+  const options = { retryOptions: { tryTimeoutInMs: silenceMs, maxTries } }
   const endpoint = url.searchParams.get('endpoint') ?? `https://${url.hostname}.blob.core.windows.net`
   const [key, sas] = [secrets('ACCOUNT_KEY'), secrets('SAS_TOKEN')]
-  if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key))
-  if (sas !== undefined) return new BlobServiceClient(`${endpoint}?${sas.replace(/^\?/, '')}`)
+  if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key), options)
+  if (sas !== undefined) return new BlobServiceClient(`${endpoint}?${sas.replace(/^\?/, '')}`, undefined, options)
   throw new AppError('config', `target "${name}" has neither ACCOUNT_KEY nor SAS_TOKEN`, {
     hint: 'put one of them into targets.env',
   })

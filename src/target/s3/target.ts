@@ -15,6 +15,7 @@ import {
 import { Upload } from '@aws-sdk/lib-storage'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { minuteMs } from '../../core/clock.ts'
+import { withoutSilence } from '../idle.ts'
 import {
   type FileVersion,
   probePrefix,
@@ -57,6 +58,12 @@ class S3Target implements Target {
     this.#client = new S3Client({
       region: url.searchParams.get('region') ?? 'us-east-1',
       maxAttempts,
+      requestHandler: {
+        connectionTimeout: location.silenceMs,
+        requestTimeout: location.silenceMs,
+        throwOnRequestTimeout: true,
+        socketTimeout: location.silenceMs,
+      },
       ...(endpoint === null ? {} : { endpoint, forcePathStyle: true }),
       ...(accessKeyId === undefined || secretAccessKey === undefined
         ? {}
@@ -98,9 +105,9 @@ class S3Target implements Target {
   async *open(name: string, version?: string): AsyncGenerator<Buffer> {
     const at = { ...this.#at(name), ...(version === undefined ? {} : { VersionId: version }) }
     const { Body } = await this.#translated(this.#client.send(new GetObjectCommand(at)))
+    const body = Body as Readable
     try {
-      for await (const chunk of Body as AsyncIterable<Uint8Array>)
-        yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+      yield* withoutSilence(body, { ...this.#patience(), onSilence: () => body.destroy() })
     } catch (error) {
       throw this.#failure(error)
     }
@@ -145,6 +152,10 @@ class S3Target implements Target {
       () => false,
     )
     return { keepsVersions, canLock: true, canBypassLock }
+  }
+
+  #patience() {
+    return { where: `target "${this.name}" (${this.place})`, silenceMs: this.#location.silenceMs }
   }
 
   #lockMode(): 'GOVERNANCE' | 'COMPLIANCE' {

@@ -6,8 +6,8 @@ import { Client, type ConnectConfig, type FileEntryWithStats, type SFTPWrapper }
 import { AppError, messageOf } from '../../core/app-error.ts'
 import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
 
-const connectMs = 20_000
-const keepAliveMs = 10_000
+/** So many questions within the time that the other side may be silent. */
+const keepAlives = 4
 /** A connection without work is closed after this long; the next operation makes a new one. */
 const idleMs = 200
 /** SFTP status codes (draft-ietf-secsh-filexfer-02, 7). */
@@ -28,11 +28,11 @@ class SftpTarget implements Target {
   #busy = 0
   #idle: NodeJS.Timeout | undefined
 
-  constructor({ name, url }: TargetLocation, secrets: TargetSecrets) {
+  constructor({ name, url, silenceMs }: TargetLocation, secrets: TargetSecrets) {
     this.name = name
     this.#folder = decodeURIComponent(url.pathname).replace(/\/+$/, '') || '.'
     this.place = `sftp://${url.host}${this.#folder}`
-    this.#config = connectConfig(url, secrets)
+    this.#config = connectConfig(url, silenceMs, secrets)
   }
 
   put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
@@ -135,7 +135,7 @@ class SftpTarget implements Target {
   }
 }
 
-function connectConfig(url: URL, secrets: TargetSecrets): ConnectConfig {
+function connectConfig(url: URL, silenceMs: number, secrets: TargetSecrets): ConnectConfig {
   const pinned = Buffer.from((url.searchParams.get('host_key') ?? '').replace(/^SHA256:/, '').replaceAll(' ', '+'), 'base64')
   const keyFile = secrets('PRIVATE_KEY_FILE')
   const [key, password, passphrase] = [secrets('PRIVATE_KEY'), secrets('PASSWORD'), secrets('PASSPHRASE')]
@@ -143,8 +143,9 @@ function connectConfig(url: URL, secrets: TargetSecrets): ConnectConfig {
     host: url.hostname,
     port: url.port === '' ? 22 : Number(url.port),
     username: decodeURIComponent(url.username),
-    readyTimeout: connectMs,
-    keepaliveInterval: keepAliveMs,
+    readyTimeout: silenceMs,
+    keepaliveInterval: silenceMs / keepAlives,
+    keepaliveCountMax: keepAlives - 1,
     hostVerifier: (given: Buffer) => {
       const digest = createHash('sha256').update(given).digest()
       return digest.length === pinned.length && timingSafeEqual(digest, pinned)
