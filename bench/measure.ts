@@ -15,9 +15,9 @@ export interface ChildRun {
 }
 
 /** Runs the program as a user does, watching its memory. */
-export async function runProgram(words: string[], environment: Record<string, string>): Promise<ChildRun> {
+export async function runProgram(words: string[], environment: Record<string, string>, program = launcher): Promise<ChildRun> {
   const started = performance.now()
-  const child = spawn(launcher, words, {
+  const child = spawn(program, words, {
     env: { PATH: process.env.PATH ?? '', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

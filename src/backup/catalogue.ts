@@ -1,5 +1,6 @@
 import type { Manifest, SignedManifest } from '../bundle/manifest.ts'
 import type { BundleFile } from '../bundle/write-bundle.ts'
+import { AppError } from '../core/app-error.ts'
 
 /** The file beside a bundle: its signed manifest and the digest of the bundle itself. Names nothing secret. */
 export interface Sidecar extends SignedManifest {
@@ -87,4 +88,11 @@ export function bundleName(stamp: string, isSealed: boolean): string {
 /** What `certificates` and so on hold, by collection. */
 export function countsOf(manifest: Manifest): Record<string, number> {
   return Object.fromEntries(manifest.collections.map(({ name, count }) => [name, count]))
+}
+
+/** The name of the newest bundle that nothing is known against. @throws AppError `not-found` */
+export function newestBundle(entries: readonly CatalogueEntry[]): string {
+  const entry = entries.find((candidate) => !candidate.isDamaged && candidate.state.failed_at === undefined)
+  if (entry === undefined) throw new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
+  return entry.name
 }

@@ -8,6 +8,7 @@ import { type Member, writeBundle } from '../bundle/write-bundle.ts'
 import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
 import type { Secret } from '../core/secret.ts'
+import { type Stage, StageClock, timed } from '../core/stage-clock.ts'
 import { formatDuration } from '../core/units.ts'
 import { HeldLease } from '../jobs/held-lease.ts'
 import { leaseHolder } from '../jobs/lease.ts'
@@ -16,7 +17,7 @@ import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
 import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
-import { dumpStore, newDump } from './dump-store.ts'
+import { type Dump, dumpStore, newDump } from './dump-store.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
 import { openPointInTime } from './point-in-time.ts'
 
@@ -30,6 +31,8 @@ export interface BackupResult {
   durationMs: number
   /** What a person should know although it is no failure. */
   notes: string[]
+  /** Where the time went. What runs side by side is counted by what the pass waited for. */
+  stages: Stage[]
 }
 
 /**
@@ -42,34 +45,46 @@ export interface BackupResult {
  */
 export async function createBackup(parts: BackupParts, store: Store, signal: AbortSignal): Promise<BackupResult> {
   const started = performance.now()
+  const clock = new StageClock()
   using _lock = await parts.locks.hold('backup')
   await using run = await onlyRunOf(parts, store)
   const recipients = await chooseRecipients(parts)
   const previous = await newestBundle(parts)
   // What cannot become a bundle is refused before any writer pauses; what goes into it is captured inside the window.
   await captureKeys(parts, store)
+  clock.end('look at secrets and settings')
 
   await using draft = await parts.catalogue.startDraft()
   await using held = await openPointInTime(parts, store, previous, AbortSignal.any([signal, run.signal]))
   const { point, method } = held
+  clock.end('open the point in time')
   const { members, keys, signingKey } = await captureKeys(parts, store)
+  clock.end('capture the secrets')
   await using opener = await parts.openEnvelopes(secretsOf(members))
   const dump = newDump()
   parts.progress({ phase: 'reading the database' })
+  let archiveMs = 0
   const manifest = await writeBundle({
     members,
-    archive: gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal: held.signal })),
+    archive: timed(
+      gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal: held.signal })),
+      (waitedMs) => (archiveMs += waitedMs),
+    ),
     wrapping: recipients.length > 0 ? await sealWrapping(recipients) : gzipWrapping,
     file: draft,
     signingKey,
     async describe(digests) {
+      clock.endDivided(waitsOf(dump, archiveMs), 'seal and write')
       await held.proveAndRelease()
+      clock.end('prove the point in time')
       dump.proof = await opener.finish()
+      clock.end('open the last envelopes')
       return describeBundle({ parts, store, point, method, dump, keys, previous, members: digests })
     },
   })
   parts.progress({ phase: 'reading back what was written' })
   const written = await draft.finish()
+  clock.end('sync and read back')
   const { proof } = dump
   const name = await freeName(parts, recipients.length > 0)
   if (proof.failureCount > 0) throw await keptAsDamaged(draft, name, proof)
@@ -79,11 +94,20 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   signal.throwIfAborted()
   run.signal.throwIfAborted()
   await draft.publish(name, sidecar)
+  clock.end('publish')
   const durationMs = performance.now() - started
   const state = { verified_at: manifest.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
   await parts.catalogue.addState(name, state)
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
-  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes }
+  return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }
+}
+
+function waitsOf({ waits }: Dump, archiveMs: number): Stage[] {
+  return [
+    { stage: 'wait for the database', durationMs: waits.reading },
+    { stage: 'wait for envelopes to open', durationMs: waits.opening },
+    { stage: 'compress', durationMs: Math.max(0, archiveMs - waits.reading - waits.opening) },
+  ]
 }
 
 /**

@@ -1,6 +1,7 @@
 import { deserialize } from 'bson'
 import type { DocumentBlock, NamespaceEnd } from '../archive/format.ts'
 import { writeArchive } from '../archive/write-archive.ts'
+import { timed } from '../core/stage-clock.ts'
 import { type EnvelopeOpener, type EnvelopeTally, emptyTally } from '../kek/open-envelopes.ts'
 import type { Snapshot } from '../store/store.ts'
 import type { BackupParts } from './parts.ts'
@@ -12,10 +13,12 @@ export interface Dump {
   small: Map<string, Record<string, unknown>[]>
   /** Whether the envelopes opened. */
   proof: EnvelopeTally
+  /** How long the pass waited for what, in ms. */
+  waits: { reading: number; opening: number }
 }
 
 export function newDump(): Dump {
-  return { ends: [], small: new Map(), proof: emptyTally() }
+  return { ends: [], small: new Map(), proof: emptyTally(), waits: { reading: 0, opening: 0 } }
 }
 
 const remembered = new Set(['kek_install', 'kek_versions', 'epochs', 'audit_head'])
@@ -44,12 +47,17 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   const { parts, opener, dump, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  for await (const block of merged(input, envelopes)) {
+  const source = timed(merged(input, envelopes), (waitedMs) => (dump.waits.reading += waitedMs))
+  for await (const block of source) {
     signal.throwIfAborted()
     const { collection, documents } = block
     const fields = envelopes.get(collection) ?? []
     if (remembered.has(collection)) dump.small.set(collection, [...(dump.small.get(collection) ?? []), ...decoded(documents)])
-    if (fields.length > 0 && documents.length > 0) await opener.add(collection, fields, documents)
+    if (fields.length > 0 && documents.length > 0) {
+      const asked = performance.now()
+      await opener.add(collection, fields, documents)
+      dump.waits.opening += performance.now() - asked
+    }
     bytesDone += documents.length
     parts.progress({ phase: 'reading the database', bytesDone })
     yield block

@@ -34,7 +34,7 @@ export async function openPointInTime(
   if (parts.config['backup.consistency'] === 'snapshot') {
     parts.progress({ phase: 'opening a snapshot' })
     const point = await snapshotOf(store)
-    const neededMs = point === undefined ? 0 : expectedMs(point.dataBytes, previous)
+    const neededMs = point === undefined ? 0 : await expectedMs(point, previous)
     if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
     await point?.[Symbol.asyncDispose]()
     refuseLongPause(parts, neededMs, point)
@@ -98,16 +98,18 @@ export function pauseFor({ clock, config }: BackupParts, store: Store, purpose: 
   return pauseWriters({ store, clock, owner, waitMs, maxMs: config['backup.max_write_pause_seconds'] * secondMs }, signal)
 }
 
-/** Bytes a second that a dump surely does, where no bundle tells how long one takes here. */
-const leastRate = 25_000_000
+/** Bytes a second that a dump mostly does, where no bundle tells how long one takes here. */
+const usualRate = 80_000_000
+/** A backup of less says little about rates. */
+const tellingBytes = 50_000_000
 
-/** How long reading will take: as the last backup went, a little slower. */
-export function expectedMs(dataBytes: number | undefined, previous: CatalogueEntry | undefined): number {
-  if (dataBytes === undefined) return 0
+/** How long reading will take: as the last backup did and a little more, or by what there is to read. */
+async function expectedMs(point: Snapshot, previous: CatalogueEntry | undefined): Promise<number> {
+  if (point.windowMs === undefined) return 0
   const bytes = previous?.sidecar?.manifest.collections.reduce((sum, collection) => sum + collection.bytes, 0) ?? 0
   const durationMs = previous?.state.duration_ms ?? 0
-  const isTelling = bytes > 50_000_000 && durationMs > 0
-  return (dataBytes / (isTelling ? bytes / durationMs : leastRate / 1000)) * 1.25
+  const isTelling = bytes > tellingBytes && durationMs > 0
+  return (isTelling ? durationMs : ((await point.dataBytes()) ?? 0) / (usualRate / 1000)) * 1.25
 }
 
 /** Said before anything starts, instead of failing in the middle. @throws AppError `preflight` */

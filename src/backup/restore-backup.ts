@@ -1,6 +1,7 @@
 import { hostActor } from '../audit/audit.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { newId } from '../core/ids.ts'
+import { type Stage, StageClock } from '../core/stage-clock.ts'
 import { type Epoch, enterSafeMode, startNewEpoch } from '../epoch/epoch.ts'
 import { requeueJobs } from '../jobs/retire-jobs.ts'
 import { buildRegistry } from '../kek/registry.ts'
@@ -15,11 +16,6 @@ export interface RestoreInput extends StageInput {
   skipSafetyBundle: boolean
 }
 
-export interface RestoreStage {
-  stage: string
-  durationMs: number
-}
-
 export interface RestoreResult {
   id: string
   bundle: string
@@ -30,7 +26,7 @@ export interface RestoreResult {
   /** Empty when there was nothing to save, or it could not be dumped. */
   safetyBundle: string
   warnings: string[]
-  stages: RestoreStage[]
+  stages: Stage[]
 }
 
 /**
@@ -296,16 +292,5 @@ async function checkLive(parts: BackupParts, id: string, certificates: number): 
         cause: error,
       },
     )
-  }
-}
-
-class StageClock {
-  readonly stages: RestoreStage[] = []
-  #started = performance.now()
-
-  end(stage: string): void {
-    const now = performance.now()
-    this.stages.push({ stage, durationMs: now - this.#started })
-    this.#started = now
   }
 }

@@ -1,6 +1,7 @@
 import { constants, crc32, createDeflateRaw, type DeflateRaw } from 'node:zlib'
 
-const blockBytes = 1024 * 1024
+/** Each block begins without what came before: smaller ones cost size (1 MB: 2 % more), larger ones memory. */
+const blockBytes = 2 * 1024 * 1024
 /** Shorter parts are copied together: handing one to another thread costs more. */
 const shortBytes = 16 * 1024
 const outputBytes = 256 * 1024
@@ -16,7 +17,7 @@ const lastBlock = Buffer.from('0300', 'hex')
  * Compresses into one gzip member on several threads. Each block is flushed completely, so that it refers to nothing before it, and the
  * blocks of all lanes, put one behind the other, are one deflate stream.
  */
-export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 1): AsyncGenerator<Buffer> {
+export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 4): AsyncGenerator<Buffer> {
   const lanes = Array.from({ length: laneCount }, () => new Lane(level))
   const inFlight: Promise<Buffer[]>[] = []
   let checksum = 0

@@ -1,14 +1,10 @@
 import { hostActor } from '../audit/audit.ts'
 import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
-import { countsOf } from '../backup/catalogue.ts'
+import { countsOf, newestBundle } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
-import { createBackup } from '../backup/create-backup.ts'
-import type { BackupParts } from '../backup/parts.ts'
-import { pinBackup, previewPrune, pruneBackups, unpinBackup } from '../backup/prune-backups.ts'
-import { verifyBackup } from '../backup/verify-backup.ts'
+import { type BackupResult, createBackup } from '../backup/create-backup.ts'
 import { verifyListed } from '../backup/verify-listed.ts'
-import { recipientOf } from '../bundle/age-keys.ts'
 import type { Manifest } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
@@ -16,14 +12,16 @@ import { type Command, fromOption, identityOption, operand } from './command.ts'
 import { commands as keyCommands } from './keys.ts'
 import { table } from './output.ts'
 import { commands as quiesceCommands } from './quiesce.ts'
+import { commands as retentionCommands } from './retention.ts'
 import { commands as targetCommands } from './targets.ts'
 
 export const commands: Command[] = [
   {
     name: 'backup create',
     summary: 'take a backup of database and keys, prove that it opens, and publish it',
-    examples: ['backup create', 'backup create --json'],
-    async run(context) {
+    options: { profile: { type: 'boolean', help: 'show where the time went, and how much of the processors it took' } },
+    examples: ['backup create', 'backup create --json', 'backup create --profile'],
+    async run(context, args) {
       const host = await context.host()
       let retention = ''
       let beat = ''
@@ -52,6 +50,7 @@ export const commands: Command[] = [
           targets,
           heartbeat: beat,
           notes: result.notes,
+          ...(args.flag('profile') ? { profile: profileOf(result) } : {}),
         },
         [
           pointLine(manifest),
@@ -66,6 +65,7 @@ export const commands: Command[] = [
           ...targets.map((result) => targetLine(result).replace(/^target /, 'target     ')),
           ...result.notes.map((note) => `note       ${note}`),
           ...(beat === '' ? [] : [beat.replace(': ', '  ')]),
+          ...(args.flag('profile') ? profileLines(result) : []),
           ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
         ],
       )
@@ -132,7 +132,7 @@ export const commands: Command[] = [
       const { backup } = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
-      const bundle = args.positionals[0] ?? (await newest(await backup.source.list()))
+      const bundle = args.positionals[0] ?? newestBundle(await backup.source.list())
       const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') })
       const { manifest } = result.signed
       context.out.summary(
@@ -154,118 +154,30 @@ export const commands: Command[] = [
       )
     },
   },
-  {
-    name: 'backup prune',
-    summary: 'remove the bundles that no rule of retention keeps',
-    options: { 'dry-run': { type: 'boolean', help: 'only show what would stay and go, and why' } },
-    examples: ['backup prune --dry-run', 'backup prune'],
-    async run(context, args) {
-      const { backup } = await context.host()
-      const plan = await previewPrune(backup)
-      const isDry = args.flag('dry-run')
-      const removed = isDry ? [] : await pruneBackups(backup)
-      const rows = plan.verdicts.map(({ entry, isKept, reasons }) => [entry.name, isKept ? 'keep' : 'remove', reasons.join('; ')])
-      context.out.summary(
-        {
-          is_dry_run: isDry,
-          stopped: plan.stopped,
-          removed,
-          bundles: plan.verdicts.map(({ entry, isKept, reasons }) => ({ name: entry.name, is_kept: isKept, reasons })),
-        },
-        [
-          ...(rows.length === 0 ? ['there is no bundle'] : table([['bundle', '', 'why'], ...rows])),
-          ...(plan.stopped === '' ? [] : [`nothing may be removed now: ${plan.stopped}`]),
-          ...(isDry ? [] : [`removed ${plural(removed.length, 'bundle')}`]),
-        ],
-      )
-    },
-  },
-  {
-    name: 'backup pin',
-    summary: 'keep a bundle whatever the rules of retention say',
-    operands: 'BUNDLE',
-    options: {
-      reason: { type: 'string', value: 'TEXT', help: 'why, for whoever asks later' },
-      until: { type: 'string', value: 'DATE', help: 'when the pin ends, as 2027-03-31; never if not given' },
-    },
-    examples: ['backup pin certautopilot-backup-20261123-031502.tar.age --reason "before the move" --until 2027-03-31'],
-    async run(context, args) {
-      const bundle = operand(args, 0, 'BUNDLE')
-      const reason = args.text('reason')
-      if (reason === undefined) throw new AppError('usage', '--reason is missing: say why, for whoever asks later')
-      const until = args.text('until')
-      const untilDate = until === undefined ? null : new Date(until)
-      if (untilDate !== null && Number.isNaN(untilDate.getTime()))
-        throw new AppError('usage', `--until is "${until}", expected a date as 2027-03-31`)
-      const pin = { reason, until: untilDate?.toISOString() ?? null, by: hostActor.name }
-      await pinBackup((await context.host()).backup, bundle, pin)
-      context.out.summary({ bundle, pin }, [
-        `"${bundle}" stays ${until === undefined ? 'until it is unpinned' : `until ${until}`}: ${reason}`,
-      ])
-    },
-  },
-  {
-    name: 'backup unpin',
-    summary: 'leave a bundle to the rules of retention again',
-    operands: 'BUNDLE',
-    examples: ['backup unpin certautopilot-backup-20261123-031502.tar.age'],
-    async run(context, args) {
-      const bundle = operand(args, 0, 'BUNDLE')
-      await unpinBackup((await context.host()).backup, bundle)
-      context.out.summary({ bundle }, [`"${bundle}" is left to the rules again`])
-    },
-  },
-  {
-    name: 'backup key test',
-    summary: 'prove that the recovery kit opens the newest bundle',
-    options: { identity: { type: 'string', value: 'FILE', help: 'the recovery kit' } },
-    examples: ['backup key test --identity certautopilot-recovery-kit.txt'],
-    async run(context, args) {
-      const identityFile = args.text('identity')
-      if (identityFile === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
-      const { backup } = await context.host({ identityFile })
-      await requireRecoveryIdentity(backup, identityFile)
-      const bundle = await newest(await backup.catalogue.list())
-      const result = await verifyBackup(backup, {
-        bundle,
-        level: 'full',
-        identities: await backup.host.identities(),
-        acceptForeign: false,
-      })
-      if (!result.isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
-      const now = new Date().toISOString()
-      await backup.catalogue.addState(bundle, { verified_at: now, verified_level: 'full', recovery_proven_at: now })
-      // The bundle goes one day, and the proof stays.
-      await backup.standing.change((before) => ({ ...before, recovery_proven_at: now }))
-      context.out.summary({ bundle, envelopes: result.envelopes }, [
-        `the recovery kit opens "${bundle}": ${result.envelopes.opened} of ${plural(result.envelopes.total, 'envelope')}. Now take it off this machine.`,
-      ])
-    },
-  },
+  ...retentionCommands,
   ...quiesceCommands,
   ...keyCommands,
   ...targetCommands,
 ]
 
+function profileOf({ stages, durationMs }: BackupResult) {
+  const { user, system } = process.cpuUsage()
+  return { stages, duration_ms: durationMs, cpu_ms: (user + system) / 1000, peak_bytes: process.resourceUsage().maxRSS * 1024 }
+}
+
+/** The processor time is that of the whole command, its threads included. */
+function profileLines(result: BackupResult): string[] {
+  const { stages, duration_ms, cpu_ms, peak_bytes } = profileOf(result)
+  const shown = stages.filter(({ durationMs }) => durationMs >= 1)
+  return [
+    `profile    ${formatDuration(duration_ms)}, processors ${formatDuration(cpu_ms)}, memory ${formatBytes(peak_bytes)}`,
+    ...shown.map(({ stage, durationMs }) => `  ${formatDuration(durationMs).padStart(8)}  ${stage}`),
+  ]
+}
+
 function pointLine({ point_in_time: point }: Manifest): string {
   const how = point.method === 'snapshot' ? 'snapshot   ' : 'quiesced   '
   return `${how}${shortTime(point.taken_at)} UTC, ${point.method === 'snapshot' ? 'proven' : 'every process had stopped writing'}`
-}
-
-/** Proves something only if the bundle is sealed, and the identity is a person's and not the host's own. */
-async function requireRecoveryIdentity(backup: BackupParts, identityFile: string): Promise<void> {
-  const people = backup.config['backup.recipients']
-  const recipients = await Promise.all((await backup.host.identities()).map(recipientOf))
-  if (recipients.some((recipient) => people.includes(recipient))) return
-  throw new AppError('wrong-identity', `"${identityFile}" holds none of the identities that bundles are sealed to for people`, {
-    hint: 'backup.recipients in config.yaml lists their recipients; the recovery kit holds the identity',
-  })
-}
-
-async function newest(entries: CatalogueEntry[]): Promise<string> {
-  const entry = entries.find((candidate) => !candidate.isDamaged && candidate.state.failed_at === undefined)
-  if (entry === undefined) throw new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
-  return entry.name
 }
 
 function listed({ name, bytes, isDamaged, isRemoved = false, sidecar, state }: CatalogueEntry): object {

@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { proveRecovery } from '../backup/prove-recovery.ts'
 import { type KitContent, recoveryKit, recoveryKitPage } from '../backup/recovery-kit.ts'
 import { checkRecipient, isProtected, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
 import { signerOf } from '../bundle/manifest.ts'
 import { requiredSecret } from '../config/secrets.ts'
 import { AppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
+import { plural } from '../core/units.ts'
 import { type Arguments, type Command, type OptionSpec, operand } from './command.ts'
 import type { Context } from './context.ts'
 import { table } from './output.ts'
@@ -92,6 +94,20 @@ export const commands: Command[] = [
         })
       await changeRecipients(context, host, left)
       context.out.summary({ recipient }, [`bundles are sealed to ${recipient} no more; it still opens those that there are`])
+    },
+  },
+  {
+    name: 'backup key test',
+    summary: 'prove that the recovery kit opens the newest bundle',
+    options: { identity: kitOption },
+    examples: ['backup key test --identity certautopilot-recovery-kit.txt'],
+    async run(context, args) {
+      const identityFile = args.text('identity')
+      if (identityFile === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
+      const { bundle, envelopes } = await proveRecovery((await context.host({ identityFile })).backup)
+      context.out.summary({ bundle, envelopes }, [
+        `the recovery kit opens "${bundle}": ${envelopes.opened} of ${plural(envelopes.total, 'envelope')}. Now take it off this machine.`,
+      ])
     },
   },
   {

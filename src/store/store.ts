@@ -103,8 +103,8 @@ export interface Snapshot extends AsyncDisposable {
   readonly clusterTime: string
   /** For how long the server holds it; undefined without an end. */
   readonly windowMs: number | undefined
-  /** About how much there is to read; undefined where that does not matter. */
-  readonly dataBytes: number | undefined
+  /** About how much there is to read; undefined where that does not matter, or is not known. */
+  dataBytes(): Promise<number | undefined>
   /** Whether several collections may be read at once. */
   readonly isConcurrent: boolean
   readonly collections: readonly CollectionInfo[]

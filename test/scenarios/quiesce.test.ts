@@ -165,7 +165,7 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
     const short = await host.cli('backup', 'create')
     assert.equal(short.exitCode, 0, short.stderr)
     assert.match(short.stdout, /^snapshot /)
-    proxy.judge = (command) => (command.dbStats === 1 ? { answer: { ok: 1, dataSize: 3_000_000_000 } } : undefined)
+    proxy.judge = (command) => (command.dbStats === 1 ? { answer: { ok: 1, dataSize: 9_600_000_000 } } : undefined)
     const long = await host.cli('backup', 'create')
     assert.equal(long.exitCode, 24, long.stderr)
     assert.match(

@@ -26,7 +26,6 @@ class EmbeddedSnapshot implements Snapshot {
   readonly way = 'read transaction'
   readonly clusterTime = ''
   readonly windowMs = undefined
-  readonly dataBytes = undefined
   readonly isConcurrent = false
   readonly collections: readonly CollectionInfo[]
   readonly #path: string
@@ -57,6 +56,8 @@ class EmbeddedSnapshot implements Snapshot {
     }
     if (used > 0) yield block.subarray(0, used)
   }
+
+  async dataBytes(): Promise<undefined> {}
 
   async prove(): Promise<void> {
     const seenInside = this.#sees(this.#reader)

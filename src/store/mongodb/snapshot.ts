@@ -28,10 +28,11 @@ const catchUpMs = 20_000
 /** @throws AppError `preflight` no snapshot holds */
 export async function openSnapshot(database: Db, reader: Reader): Promise<Snapshot> {
   const isSharded = (await database.admin().command({ hello: 1 })).msg === 'isdbgrid'
+  const description = await describe(database)
   const ways: Way[] = isSharded ? [] : ['snapshot session']
   if (reader.isPrimary) ways.push('transaction')
   for (const way of ways) {
-    const snapshot = await tryToOpen(database, reader, way)
+    const snapshot = await tryToOpen(database, reader, way, description)
     if (snapshot !== undefined) return snapshot
   }
   await reader[Symbol.asyncDispose]()
@@ -40,11 +41,11 @@ export async function openSnapshot(database: Db, reader: Reader): Promise<Snapsh
   })
 }
 
-async function tryToOpen(database: Db, reader: Reader, way: Way): Promise<Snapshot | undefined> {
+async function tryToOpen(database: Db, reader: Reader, way: Way, description: Description): Promise<Snapshot | undefined> {
   for (const deadline = performance.now() + catchUpMs; ; await sleep(200)) {
     const session = reader.client.startSession(way === 'snapshot session' ? { snapshot: true } : {})
     if (way === 'transaction') session.startTransaction({ readConcern: { level: 'snapshot' }, readPreference: 'primary' })
-    const snapshot = new MongoSnapshot(database, reader, session, way)
+    const snapshot = new MongoSnapshot(database, reader, session, way, description)
     try {
       const standing = await snapshot.start()
       if (standing === 'holds') return snapshot
@@ -61,18 +62,27 @@ async function tryToOpen(database: Db, reader: Reader, way: Way): Promise<Snapsh
 
 /** Reads what stands in the database while nobody writes. @throws AppError `unreachable` */
 export async function openQuiescedView(database: Db, reader: Reader): Promise<Snapshot> {
-  const view = new MongoSnapshot(database, reader, undefined, 'quiesced')
+  const view = new MongoSnapshot(database, reader, undefined, 'quiesced', await describe(database))
   await view.startQuiesced()
   return view
 }
 
+interface Description {
+  serverVersion: string
+  collections: readonly CollectionInfo[]
+}
+
+async function describe(database: Db): Promise<Description> {
+  const { version } = await database.command({ buildInfo: 1 })
+  return { serverVersion: String(version), collections: await readRawCatalogue(database, isOurs) }
+}
+
 class MongoSnapshot implements Snapshot {
   takenAt = new Date()
-  serverVersion = ''
   clusterTime = ''
   windowMs: number | undefined
-  dataBytes: number | undefined
-  collections: readonly CollectionInfo[] = []
+  readonly serverVersion: string
+  readonly collections: readonly CollectionInfo[]
   readonly way: Way | 'quiesced'
   readonly #database: Db
   readonly #reader: Reader
@@ -83,7 +93,15 @@ class MongoSnapshot implements Snapshot {
   #afterClusterTime: unknown
   #isEnded = false
 
-  constructor(database: Db, reader: Reader, session: ClientSession | undefined, way: Way | 'quiesced') {
+  constructor(
+    database: Db,
+    reader: Reader,
+    session: ClientSession | undefined,
+    way: Way | 'quiesced',
+    { serverVersion, collections }: Description,
+  ) {
+    this.serverVersion = serverVersion
+    this.collections = collections
     this.#database = database
     this.#reader = reader
     this.#session = session
@@ -96,7 +114,6 @@ class MongoSnapshot implements Snapshot {
 
   /** The first read fixes the point in time. @returns whether it holds, lacks what was written before it, or moves with later writes */
   async start(): Promise<'holds' | 'is behind' | 'moves'> {
-    await this.#describe()
     await this.#markers().insertOne({ _id: this.#before })
     if (!(await this.#sees(this.#before))) return 'is behind'
     this.takenAt = new Date()
@@ -108,7 +125,6 @@ class MongoSnapshot implements Snapshot {
 
   /** What the primary has now is waited for at a secondary. */
   async startQuiesced(): Promise<void> {
-    await this.#describe()
     const { operationTime } = await this.#database.command({ ping: 1 })
     this.#afterClusterTime = operationTime
     this.clusterTime = timestampText(operationTime)
@@ -125,6 +141,11 @@ class MongoSnapshot implements Snapshot {
     } finally {
       if (session !== this.#session) await session.endSession()
     }
+  }
+
+  async dataBytes(): Promise<number | undefined> {
+    const stats = await this.#database.command({ dbStats: 1 }).catch(() => undefined)
+    return stats === undefined ? undefined : Number(stats.dataSize)
   }
 
   async prove(): Promise<void> {
@@ -159,15 +180,6 @@ class MongoSnapshot implements Snapshot {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end()
     await this.#reader[Symbol.asyncDispose]()
-  }
-
-  async #describe(): Promise<void> {
-    this.serverVersion = String((await this.#database.command({ buildInfo: 1 })).version)
-    this.collections = await readRawCatalogue(this.#database, isOurs)
-    this.dataBytes = await this.#database.command({ dbStats: 1 }).then(
-      ({ dataSize }) => Number(dataSize),
-      () => undefined,
-    )
   }
 
   async #window(): Promise<number> {
