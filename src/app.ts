@@ -8,6 +8,7 @@ import { readAuditHead } from './audit/link-audit.ts'
 import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
 import { pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
+import { listTarget } from './backup/target-catalogue.ts'
 import { probeFindings, requireTarget, testTarget } from './backup/test-target.ts'
 import { openPrivateKey } from './certificates/keys.ts'
 import { requireCertificate } from './certificates/list-certificates.ts'
@@ -283,6 +284,7 @@ function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
     },
     recoveryKit: async () => ({ kit: await readKit(paths.recoveryKit), path: paths.recoveryKit }),
     backups: () => host.backup.catalogue.list(),
+    backupsAt: async (name) => listTarget(await requireTarget(host.backup, name).open()),
     standing: () => host.backup.standing.read(),
     targets: host.backup.targets.map(({ location: { name, url } }) => ({
       name,

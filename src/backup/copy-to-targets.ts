@@ -108,7 +108,10 @@ async function copyBundle(parts: BackupParts, target: Target, entry: CatalogueEn
   let bytes = 0
   await target.put(
     entry.name,
-    counted(sent.bytes, (size) => (bytes += size)),
+    counted(sent.bytes, (size) => {
+      bytes += size
+      parts.progress({ phase: `copying to ${target.name}`, bytesDone: bytes, bytesTotal: Math.max(bytes, entry.bytes) })
+    }),
     until,
   )
   const sha256 = sent.value()

@@ -62,14 +62,13 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   clock.end('capture the secrets')
   await using opener = await parts.openEnvelopes(secretsOf(members))
   const dump = newDump()
+  const expectedBytes = previous?.sidecar?.manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const input = { point, database: store.databaseName, parts, opener, dump, expectedBytes, signal: held.signal }
   parts.progress({ phase: 'reading the database' })
   let archiveMs = 0
   const manifest = await writeBundle({
     members,
-    archive: timed(
-      gzipBlocks(dumpStore({ point, database: store.databaseName, parts, opener, dump, signal: held.signal })),
-      (waitedMs) => (archiveMs += waitedMs),
-    ),
+    archive: timed(gzipBlocks(dumpStore(input)), (waitedMs) => (archiveMs += waitedMs)),
     wrapping: recipients.length > 0 ? await sealWrapping(recipients) : gzipWrapping,
     file: draft,
     signingKey,

@@ -29,6 +29,8 @@ interface DumpInput {
   parts: Pick<BackupParts, 'collections' | 'progress' | 'appVersion'>
   opener: EnvelopeOpener
   dump: Dump
+  /** About how much there will be, by the bundle before; 0 when there is none. */
+  expectedBytes: number
   signal: AbortSignal
 }
 
@@ -44,7 +46,7 @@ export function dumpStore(input: DumpInput): AsyncGenerator<Buffer> {
 }
 
 async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
-  const { parts, opener, dump, signal } = input
+  const { parts, opener, dump, expectedBytes, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
   const source = timed(merged(input, envelopes), (waitedMs) => (dump.waits.reading += waitedMs))
@@ -59,7 +61,11 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
       dump.waits.opening += performance.now() - asked
     }
     bytesDone += documents.length
-    parts.progress({ phase: 'reading the database', bytesDone })
+    parts.progress({
+      phase: 'reading the database',
+      bytesDone,
+      ...(expectedBytes > bytesDone ? { bytesTotal: expectedBytes } : {}),
+    })
     yield block
   }
 }

@@ -21,7 +21,7 @@ export async function verifyListed(
 }
 
 /** The bundle itself is at fault, not the identity or the command. */
-function isBadBundle(error: unknown): boolean {
+export function isBadBundle(error: unknown): boolean {
   const codes = ['verification-failed', 'nothing-verified', 'keys-do-not-fit', 'corrupt']
   return isAppError(error) && (codes.includes(error.code) || error.code.startsWith('archive-'))
 }

@@ -1,14 +1,16 @@
-import { hostActor } from '../audit/audit.ts'
+import { existsSync } from 'node:fs'
+import { audited, hostActor } from '../audit/audit.ts'
 import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { countsOf, newestBundle } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { type BackupResult, createBackup } from '../backup/create-backup.ts'
-import { verifyListed } from '../backup/verify-listed.ts'
+import { isBadBundle, verifyListed } from '../backup/verify-listed.ts'
 import type { Manifest } from '../bundle/manifest.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, messageOf } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Command, fromOption, identityOption, operand } from './command.ts'
+import type { Context } from './context.ts'
 import { commands as keyCommands } from './keys.ts'
 import { table } from './output.ts'
 import { commands as quiesceCommands } from './quiesce.ts'
@@ -129,11 +131,17 @@ export const commands: Command[] = [
       'backup verify ./copied.tar.age --identity recovery-kit.txt',
     ],
     async run(context, args) {
-      const { backup } = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
+      const host = await context.host({ identityFile: args.text('identity'), from: args.text('from') })
+      const { backup } = host
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
       const bundle = args.positionals[0] ?? newestBundle(await backup.source.list())
-      const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') })
+      const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') }).catch(
+        async (error) => {
+          if (isBadBundle(error) && !bundle.includes('/')) await tellUnverified(context, host, bundle, error)
+          throw error
+        },
+      )
       const { manifest } = result.signed
       context.out.summary(
         {
@@ -159,6 +167,13 @@ export const commands: Command[] = [
   ...keyCommands,
   ...targetCommands,
 ]
+
+/** People are told from the audit log. A machine without a database, which only has a bundle, tells nobody. */
+async function tellUnverified(context: Context, host: Awaited<ReturnType<Context['host']>>, bundle: string, error: unknown) {
+  if (host.config['database.engine'] === 'embedded' && !existsSync(host.paths.database)) return
+  const entry = audited(hostActor, 'backup.unverified', bundle, { bundle, error: messageOf(error) })
+  await context.withStore(host, (store) => store.commit([entry])).catch(() => {})
+}
 
 function profileOf({ stages, durationMs }: BackupResult) {
   const { user, system } = process.cpuUsage()

@@ -30,8 +30,8 @@ export const commands: Command[] = [
               ...targets.map(({ name, bundles, newest, place, error, last_error, whole_at }) => [
                 name,
                 error === '' ? String(bundles) : '?',
-                newest || error || 'none',
-                last_error || (whole_at === null ? 'none' : `whole ${whole_at.slice(0, 16).replace('T', ' ')}`),
+                error === '' ? newest || 'none' : 'cannot be read',
+                error || last_error || (whole_at === null ? 'none' : `whole ${whole_at.slice(0, 16).replace('T', ' ')}`),
                 place,
               ]),
             ]),

@@ -30,6 +30,8 @@ export interface HttpParts {
   /** @throws AppError `not-found` it is not on this host any more */
   recoveryKit(): Promise<{ kit: string; path: string }>
   backups(): Promise<CatalogueEntry[]>
+  /** What is at a target now. @throws AppError `not-found` · `unreachable` */
+  backupsAt(target: string): Promise<CatalogueEntry[]>
   /** How targets and retention fared last. */
   standing(): Promise<StandingRecord>
   /** Where copies of bundles go. */

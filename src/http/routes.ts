@@ -16,6 +16,7 @@ import { projectRoutes } from './projects.ts'
 import type { Route } from './route.ts'
 import { sessionRoutes } from './sessions.ts'
 import { statusRoutes } from './status.ts'
+import { targetRoutes } from './targets.ts'
 
 const resourceRoutes: Route[] = [
   ...statusRoutes,
@@ -34,6 +35,7 @@ const resourceRoutes: Route[] = [
   ...jobRoutes,
   ...auditRoutes,
   ...backupRoutes,
+  ...targetRoutes,
 ]
 
 /** Every route of the service. */

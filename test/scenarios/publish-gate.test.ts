@@ -140,3 +140,25 @@ test('an interrupted backup exits with 130 and leaves nothing that could be take
   assert.ok(code === 130 || code === 0 || code === null, `exit ${code}`)
   if (code !== 0) assert.deepEqual(await host.bundles(), [])
 })
+
+test('a verification by command that fails is in the audit log, from where people are told; the next that passes ends it', async () => {
+  await using host = await newHost()
+  await host.furnish(1)
+  const bundle = await host.backup()
+  const path = `${host.paths.backups}/${bundle}`
+  const good = await readFile(path)
+  const bad = Buffer.from(good)
+  bad[bad.length >> 1] = (bad[bad.length >> 1] as number) ^ 1
+  await writeFile(path, bad)
+  assert.equal((await host.cli('backup', 'verify', bundle)).exitCode, 23)
+  const audit = await host.ok('audit', 'list', '--json')
+  assert.ok(audit.stdout.includes(`"event":"backup.unverified","subject":"${bundle}"`), audit.stdout)
+  assert.match((await host.ok('backup', 'list')).stdout, /FAILED its verification/)
+  await writeFile(path, good)
+  await host.ok('backup', 'verify', bundle)
+  assert.doesNotMatch((await host.ok('backup', 'list')).stdout, /FAILED/)
+
+  await using bare = await newHost()
+  assert.equal((await bare.cli('backup', 'verify', bundle)).exitCode, 10)
+  assert.deepEqual(await readdir(bare.home).catch(() => []), [], 'a machine without a database gets none by verifying')
+})

@@ -4,10 +4,13 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Client, type ConnectConfig, type FileEntryWithStats, type SFTPWrapper } from 'ssh2'
 import { AppError, messageOf } from '../../core/app-error.ts'
+import { sleep } from '../../core/clock.ts'
 import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
 
 /** So many questions within the time that the other side may be silent. */
 const keepAlives = 4
+const maxAttempts = 3
+const retryMs = 500
 /** A connection without work is closed after this long; the next operation makes a new one. */
 const idleMs = 200
 /** SFTP status codes (draft-ietf-secsh-filexfer-02, 7). */
@@ -97,7 +100,7 @@ class SftpTarget implements Target {
   async #begin(): Promise<SFTPWrapper> {
     clearTimeout(this.#idle)
     this.#busy++
-    this.#connection ??= connect(this.#config)
+    this.#connection ??= connectPatiently(this.#config)
     try {
       return (await this.#connection).sftp
     } catch (error) {
@@ -154,6 +157,19 @@ function connectConfig(url: URL, silenceMs: number, secrets: TargetSecrets): Con
     ...(key === undefined ? {} : { privateKey: key }),
     ...(password === undefined ? {} : { password }),
     ...(passphrase === undefined ? {} : { passphrase }),
+  }
+}
+
+/** A server that does not answer is asked again; one that refuses the key, or has another one, is not. */
+async function connectPatiently(config: ConnectConfig): Promise<{ client: Client; sftp: SFTPWrapper }> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await connect(config)
+    } catch (error) {
+      const isNetwork = /ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|closed|Timed out/i.test(messageOf(error))
+      if (!isNetwork || attempt === maxAttempts) throw error
+      await sleep(retryMs * 2 ** attempt)
+    }
   }
 }
 

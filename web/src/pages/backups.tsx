@@ -2,7 +2,7 @@ import { Button, Code, Group, SimpleGrid, Stack, Text, Title } from '@mantine/co
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api, get } from '../api.ts'
-import { BackupCalendar } from '../parts/backup-calendar.tsx'
+import { BackupCalendars } from '../parts/backup-calendar.tsx'
 import { type Bar, Bars } from '../parts/bars.tsx'
 import { Bundle } from '../parts/bundle.tsx'
 import { JobSteps, useJob } from '../parts/job-steps.tsx'
@@ -59,10 +59,7 @@ export function BackupsPage() {
           </Notice>
         )}
         <Card>
-          <Title order={2} size="h5" mb="sm">
-            The last twelve weeks
-          </Title>
-          <BackupCalendar backups={items} />
+          <BackupCalendars backups={items} />
           <SimpleGrid cols={{ base: 1, sm: 2 }} mt="md">
             <Bars title="Size" bars={barsOf(items, ({ bytes: size }) => size, bytes)} />
             <Bars title="Duration" bars={barsOf(items, ({ duration_ms }) => duration_ms ?? 0, seconds)} />

@@ -1,13 +1,42 @@
-import { Tooltip } from '@mantine/core'
-import type { Backup } from '../types.ts'
-import { backupState } from './bundle.tsx'
-import type { StateKind } from './states.tsx'
+import { Group, SegmentedControl, Title, Tooltip } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { get } from '../api.ts'
+import type { Backup, BackupTarget } from '../types.ts'
+import { type BackupStanding, backupState } from './bundle.tsx'
+import { Failure, type StateKind } from './states.tsx'
 
 const calendarDays = 84
 
+const here = 'this host'
+
+/** The calendar of this host, or of a target, which is asked when it is looked at. */
+export function BackupCalendars({ backups }: { backups: Backup[] }) {
+  const [place, setPlace] = useState(here)
+  const targets = useQuery({ queryKey: ['targets'], queryFn: () => get<{ items: BackupTarget[] }>('/targets') })
+  const there = useQuery({
+    queryKey: ['targets', place, 'backups'],
+    queryFn: () => get<{ items: BackupStanding[] }>(`/targets/${place}/backups`),
+    enabled: place !== here,
+  })
+  const places = [here, ...(targets.data?.items ?? []).map(({ name }) => name)]
+  return (
+    <>
+      <Group justify="space-between" mb="sm">
+        <Title order={2} size="h5">
+          The last twelve weeks
+        </Title>
+        {places.length > 1 && <SegmentedControl size="xs" data={places} value={place} onChange={setPlace} aria-label="where" />}
+      </Group>
+      {there.isError && place !== here && <Failure error={there.error} retry={there.refetch} />}
+      <BackupCalendar backups={place === here ? backups : (there.data?.items ?? [])} />
+    </>
+  )
+}
+
 /** One cell a day: verified, unverified, damaged, or missing. */
-export function BackupCalendar({ backups }: { backups: Backup[] }) {
-  const byDay = new Map<string, Backup[]>()
+function BackupCalendar({ backups }: { backups: BackupStanding[] }) {
+  const byDay = new Map<string, BackupStanding[]>()
   for (const backup of backups) {
     const day = backup.created_at === null ? '' : new Date(backup.created_at).toDateString()
     byDay.set(day, [...(byDay.get(day) ?? []), backup])

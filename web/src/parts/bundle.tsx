@@ -9,7 +9,9 @@ import { Dialog, type DialogProps } from './dialog.tsx'
 import { Failure, State, type StateKind } from './states.tsx'
 import { When } from './time.tsx'
 
-export function backupState(backup: Backup): { kind: StateKind; word: string } {
+export type BackupStanding = Pick<Backup, 'created_at' | 'is_damaged' | 'failure' | 'suspect' | 'verified_at'>
+
+export function backupState(backup: BackupStanding): { kind: StateKind; word: string } {
   if (backup.is_damaged) return { kind: 'failing', word: 'damaged' }
   if (backup.failure !== '') return { kind: 'failing', word: 'failed verification' }
   if (backup.suspect !== '') return { kind: 'soon', word: 'suspect' }
