@@ -11,6 +11,7 @@ import { WriteGate } from './quiesce/write-gate.ts'
 const { environment, instance, publicUrl, gate: shared } = workerData as LoopsInput
 const gate = new WriteGate('wait', shared)
 const stopping = new AbortController()
+gate.stopping = stopping.signal
 parentPort?.once('message', () => stopping.abort())
 
 const retryMs = 2_000

@@ -196,7 +196,10 @@ async function heedingPause(store: Store): Promise<Store> {
   return gatedStore(store, {
     async run(work) {
       const watch = new PauseWatch()
-      while ((await watch.look(store, systemClock)) !== '') await sleep(250, interruption.signal)
+      while ((await watch.look(store, systemClock)) !== '') {
+        await sleep(250, interruption.signal)
+        interruption.signal.throwIfAborted()
+      }
       return work()
     },
   })

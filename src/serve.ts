@@ -50,6 +50,7 @@ export async function serve(given: Host, options: ServeOptions, signal: AbortSig
   for (const warning of host.warnings) options.log.warn({}, warning)
 
   const stopping = new AbortController()
+  gate.stopping = stopping.signal
   const url = mode === 'all' || mode === 'api' ? await startApi(app, options, stack) : undefined
   const work = runWork(app, mode, gate, options.log, stopping.signal)
   stack.defer(async () => {

@@ -77,7 +77,7 @@ async function serveTarget(parts: BackupParts, { location, open }: TargetAccess,
     for (const entry of await lacking(parts, target)) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
-      await copyBundle(parts, target, entry, lockedUntil(entry, [], location.rules))
+      await copyBundle(parts, target, entry, lockedUntil(entry, [], location.rules, parts.clock.now()))
       result.copied.push(entry.name)
     }
     await pruneTarget(parts, { location, open }, target, result)
@@ -148,7 +148,7 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
   }
   const signers = await parts.host.signers()
   const { verdicts, stopped } = planRetention(await listTarget(target, { signers }), rules, parts.clock.now())
-  await extendLocks(target, location.rules, verdicts, result)
+  await extendLocks(parts, { target, rules: location.rules, verdicts, result })
   if (stopped !== '') {
     result.note = `nothing was removed there: ${stopped}`
     return
@@ -168,10 +168,13 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
 }
 
 /** A bundle that turned out to be the one of its week or month is locked for as long as that is kept. */
-async function extendLocks(target: Target, rules: TargetRules, verdicts: readonly Verdict[], result: TargetResult): Promise<void> {
+async function extendLocks(
+  { clock }: BackupParts,
+  { target, rules, verdicts, result }: { target: Target; rules: TargetRules; verdicts: readonly Verdict[]; result: TargetResult },
+): Promise<void> {
   if (target.extendLock === undefined || rules.lockMode === 'none') return
   for (const { entry, tiers } of verdicts) {
-    const until = lockedUntil(entry, tiers, rules)
+    const until = lockedUntil(entry, tiers, rules, clock.now())
     if (until === undefined || !tiers.some(({ period, isOver }) => isOver && period !== 'day')) continue
     try {
       for (const name of [entry.name, sidecarName(entry.name)]) await target.extendLock(name, until)

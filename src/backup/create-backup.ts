@@ -91,7 +91,7 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const artefact = { name, ...written, recipients }
   const sidecar: Sidecar = { ...manifest, artefact, artefact_signature: signValue(artefact, signingKey).signature }
   signal.throwIfAborted()
-  run.signal.throwIfAborted()
+  run.requireHeld()
   await draft.publish(name, sidecar)
   clock.end('publish')
   const durationMs = performance.now() - started

@@ -116,7 +116,10 @@ async function* sideBySide<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<T> {
         pending.delete(source)
         continue
       }
-      pending.set(source, next(source))
+      const following = next(source)
+      // It may fail before anybody waits for it again.
+      following.catch(() => {})
+      pending.set(source, following)
       yield result.value
     }
   } finally {

@@ -135,7 +135,7 @@ test('a lock lasts as the days, and longer once a week or month is over and the 
   const daysOf = (changed: Partial<Parameters<typeof lockedUntil>[2]> = {}) => {
     const { verdicts } = planRetention(entries, { ...rules, ...keep }, now)
     const days = verdicts.map(({ entry, tiers }) => {
-      const until = lockedUntil(entry, tiers, { ...target, ...changed })?.getTime() ?? Number.NaN
+      const until = lockedUntil(entry, tiers, { ...target, ...changed }, now)?.getTime() ?? Number.NaN
       return [
         entry.name.slice(21, 29),
         Math.round((until - Date.parse(entry.sidecar?.manifest.point_in_time.taken_at ?? '')) / dayMs),
@@ -151,4 +151,6 @@ test('a lock lasts as the days, and longer once a week or month is over and the 
   assert.equal(daysOf({ lockDays: 40 })['20261124'], 40)
   assert.equal(daysOf({ daily: 0 })['20261124'], 1, 'what is written is locked for a day at least')
   assert.ok(Number.isNaN(daysOf({ lockMode: 'none' })['20261124']))
+  const old = entries.at(-1) as CatalogueEntry
+  assert.equal(lockedUntil(old, [], target, now), undefined, 'a date that has passed is no lock: no store would take it')
 })

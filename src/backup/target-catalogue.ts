@@ -142,7 +142,10 @@ function isSidecarOf(bundle: string, { manifest, artefact, signer, signature, ar
     typeof manifest.point_in_time?.taken_at === 'string' &&
     Array.isArray(manifest.collections) &&
     artefact?.name === bundle &&
-    Array.isArray(artefact.recipients)
+    Array.isArray(artefact.recipients) &&
+    Array.isArray(manifest.kek?.versions) &&
+    manifest.kek.versions.every(({ version, fingerprint }) => typeof version === 'number' && typeof fingerprint === 'string') &&
+    typeof manifest.suspect === 'string'
   if (!isComplete) return false
   return isSignedBy(manifest, { signer, signature }) && isSignedBy(artefact, { signer, signature: artefact_signature })
 }

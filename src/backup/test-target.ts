@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '../core/app-error.ts'
-import { probePrefix, type Target, type TargetInspection, type TargetRules } from '../target/target.ts'
+import { prefixOf } from '../target/location.ts'
+import { probePrefix, type Target, type TargetInspection, type TargetLocation, type TargetRules } from '../target/target.ts'
 import { once } from './copy-to-targets.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
 
@@ -70,9 +71,9 @@ export function probeFindings({ canRemove, inspection }: TargetProbe, { lockMode
  * Rules for a bucket whose credential may only add: what no tier keeps any more is removed, versions too, as soon as their locks end.
  * The form is that of `aws s3api put-bucket-lifecycle-configuration`.
  */
-export function lifecycleRules(prefix: string, { daily, weekly, monthly }: TargetRules): object {
+export function lifecycleRules({ url, rules: { daily, weekly, monthly } }: TargetLocation): object {
   const days = Math.max(1, daily, weekly * 7, monthly * 31) + 1
-  const Filter = { Prefix: prefix }
+  const Filter = { Prefix: prefixOf(url) }
   return {
     Rules: [
       {

@@ -30,10 +30,6 @@ export async function openIdentities(text: string, source: string, askPassphrase
   return identities.map((identity) => new Secret(identity))
 }
 
-export function isProtected(text: string): boolean {
-  return armorPattern.test(text)
-}
-
 /** The identity under a passphrase (scrypt), in armor: as the age program reads it with `-i`. */
 export async function protectIdentity(identity: Secret, passphrase: string): Promise<Secret> {
   const encrypter = new Encrypter()

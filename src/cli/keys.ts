@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { proveRecovery } from '../backup/prove-recovery.ts'
 import { type KitContent, recoveryKit, recoveryKitPage } from '../backup/recovery-kit.ts'
-import { checkRecipient, isProtected, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
+import { checkRecipient, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
 import { signerOf } from '../bundle/manifest.ts'
 import { requiredSecret } from '../config/secrets.ts'
 import { AppError } from '../core/app-error.ts'
@@ -137,10 +137,7 @@ export const commands: Command[] = [
       'backup key kit --identity certautopilot-recovery-kit.txt --page > kit.html',
     ],
     async run(context, args) {
-      const { host, identity, isProtected: wasProtected } = await openKit(context, args)
-      const passphrase = wasProtected
-        ? await context.askSecret('the same passphrase, for the new kit: ', passphraseVariable)
-        : undefined
+      const { host, identity, passphrase } = await openKit(context, args)
       const content = await kitContent(host, identity, passphrase)
       context.out.raw(Buffer.from(args.flag('page') ? recoveryKitPage(content) : recoveryKit(content)))
     },
@@ -148,19 +145,29 @@ export const commands: Command[] = [
 ]
 
 /** The identity of a kit to which bundles are sealed. @throws AppError `usage` · `not-found` · `wrong-identity` also for a wrong passphrase */
-async function openKit(context: Context, args: Arguments): Promise<{ host: Host; identity: Secret; isProtected: boolean }> {
+async function openKit(context: Context, args: Arguments): Promise<OpenKit> {
   const file = args.text('identity')
   if (file === undefined) throw new AppError('usage', '--identity is missing: name the recovery kit')
   const host = await context.host()
   const text = await readFile(file, 'utf8').catch((cause) => {
     throw new AppError('not-found', `there is no file "${file}"`, { cause })
   })
-  const [identity] = await openIdentities(text, file, () =>
-    context.askSecret('passphrase of the recovery kit: ', passphraseVariable),
-  )
+  let passphrase: string | undefined
+  const ask = async () => {
+    passphrase = await context.askSecret('passphrase of the recovery kit: ', passphraseVariable)
+    return passphrase
+  }
+  const [identity] = await openIdentities(text, file, ask)
   if (!host.config['backup.recipients'].includes(await recipientOf(identity as Secret)))
     throw new AppError('wrong-identity', `bundles are not sealed to the identity in "${file}"`)
-  return { host, identity: identity as Secret, isProtected: isProtected(text) }
+  return { host, identity: identity as Secret, passphrase }
+}
+
+interface OpenKit {
+  host: Host
+  identity: Secret
+  /** With which it was opened; undefined when none protects it. */
+  passphrase: string | undefined
 }
 
 /** @throws AppError `usage` · `exists` */

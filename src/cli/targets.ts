@@ -48,8 +48,7 @@ export const commands: Command[] = [
       const probe = await testTarget(await open())
       const { rules, url } = location
       const findings = probeFindings(probe, rules)
-      const lifecycle =
-        url.protocol === 's3:' && !probe.canRemove ? lifecycleRules(url.pathname.replace(/^\/+/, ''), rules) : undefined
+      const lifecycle = url.protocol === 's3:' && !probe.canRemove ? lifecycleRules(location) : undefined
       context.out.summary({ target: location.name, ...probe, findings, lifecycle }, [
         `target     ${location.name}, ${probe.place}: written, read and listed in ${formatDuration(probe.milliseconds)}`,
         rules.lockMode === 'none'

@@ -38,6 +38,8 @@ export interface Route {
   tag: string
   /** The least role; `public` needs no login. */
   role: Role | 'public'
+  /** It is no GET, but changes nothing here: it is answered while changes are paused, and keeps no pause waiting. */
+  changesNothing?: boolean | undefined
   /** A caller who has only one project may use it, and the handler shows nothing of others. */
   isForProjects?: boolean | undefined
   params: z.ZodType | undefined
@@ -55,6 +57,7 @@ interface RouteInput<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodTy
   tag: string
   role: Route['role']
   isForProjects?: boolean
+  changesNothing?: boolean
   params?: P
   query?: Q
   body?: B

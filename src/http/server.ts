@@ -93,7 +93,8 @@ function register(app: FastifyInstance, parts: HttpParts, route: Route): void {
           ),
       }
       const handle = () => route.handle(context as never)
-      if (route.method !== 'GET') return parts.change(() => answerChange({ parts, request, reply, route, context, handle }))
+      const answer = () => answerChange({ parts, request, reply, route, context, handle })
+      if (route.method !== 'GET') return route.changesNothing ? answer() : parts.change(answer)
       const result = await handle()
       if (isJson(route, result)) return sendTagged(request, reply, (route.reply as z.ZodType).parse(result))
       return send(reply, route, result)

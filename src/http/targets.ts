@@ -37,6 +37,7 @@ export const targetRoutes: Route[] = [
   route({
     method: 'POST',
     path: '/api/v1/targets/{name}/test',
+    changesNothing: true,
     summary: 'write, read, list and remove a small file at a target',
     tag: 'backups',
     role: 'admin',

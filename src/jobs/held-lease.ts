@@ -1,7 +1,7 @@
 import { AppError } from '../core/app-error.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Store } from '../store/store.ts'
-import { dropLease, holdLease, type Lease } from './lease.ts'
+import { dropLease, extendLease, holdLease, type Lease } from './lease.ts'
 
 export interface LeaseInput {
   store: Store
@@ -20,8 +20,8 @@ export class HeldLease implements AsyncDisposable {
   readonly #input: LeaseInput
   readonly #lost = new AbortController()
   #timer: NodeJS.Timeout | undefined
-  #extendedAt = 0
-  #isExtending = false
+  #extendedAt = performance.now()
+  #extending: Promise<void> | undefined
 
   private constructor(input: LeaseInput) {
     this.#input = input
@@ -32,9 +32,9 @@ export class HeldLease implements AsyncDisposable {
     const before = await input.store.get<Lease>('locks', input.name)
     if (before !== undefined && input.isGone?.(before.owner)) await dropLease(input.store, input.name, before.owner)
     const lease = new HeldLease(input)
-    if (!(await lease.#hold())) return undefined
+    if (!(await holdLease(input.store, input.name, input.owner, input.clock.now(), input.durationMs))) return undefined
     lease.takenOverFrom = before?.owner ?? ''
-    lease.#timer = setInterval(() => void lease.#extend(), input.durationMs / 5)
+    lease.#timer = setInterval(() => lease.#tick(), input.durationMs / 5)
     return lease
   }
 
@@ -49,32 +49,41 @@ export class HeldLease implements AsyncDisposable {
     await this[Symbol.asyncDispose]()
   }
 
+  /** @throws AppError `preflight` it has ended, or may have: the process stood still for longer than it lasts */
+  requireHeld(): void {
+    if (this.#hasLapsed()) void this.giveUp(lost(this.#input.name, 'this process stood still'))
+    this.#lost.signal.throwIfAborted()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
+    await this.#extending
     await dropLease(this.#input.store, this.#input.name, this.#input.owner).catch(() => {})
   }
 
-  async #hold(): Promise<boolean> {
+  /** Others may take it when it stands unchanged for its duration, so this side gives it up before that, and never takes it back. */
+  #tick(): void {
+    if (this.#lost.signal.aborted) return
+    if (this.#hasLapsed())
+      return void this.giveUp(lost(this.#input.name, 'the database does not answer, or this process stood still'))
+    this.#extending ??= this.#extend().finally(() => {
+      this.#extending = undefined
+    })
+  }
+
+  async #extend(): Promise<void> {
     const { store, clock, name, owner, durationMs } = this.#input
     const askedAt = performance.now()
-    const isHeld = await holdLease(store, name, owner, clock.now(), durationMs)
+    const isHeld = await extendLease(store, name, owner, clock.now(), durationMs).catch(() => undefined)
     if (isHeld) this.#extendedAt = askedAt
-    return isHeld
+    else if (isHeld === false && !this.#lost.signal.aborted) {
+      clearInterval(this.#timer)
+      this.#lost.abort(lost(name, 'another process has taken it over'))
+    }
   }
 
-  /** Others may take it when it stands unchanged for its duration, so this side gives it up before that. */
-  async #extend(): Promise<void> {
-    if (this.#isExtending) return this.#giveUpInTime()
-    this.#isExtending = true
-    const isHeld = await this.#hold().catch(() => undefined)
-    this.#isExtending = false
-    if (isHeld === false) await this.giveUp(lost(this.#input.name, 'another process has taken it over'))
-    else this.#giveUpInTime()
-  }
-
-  #giveUpInTime(): void {
-    const { durationMs, name } = this.#input
-    if (performance.now() - this.#extendedAt > durationMs * 0.8) void this.giveUp(lost(name, 'the database does not answer'))
+  #hasLapsed(): boolean {
+    return performance.now() - this.#extendedAt > this.#input.durationMs * 0.8
   }
 }
 

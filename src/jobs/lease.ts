@@ -21,6 +21,20 @@ export async function holdLease(store: Store, name: string, owner: string, now: 
   }
 }
 
+/** Extends a lease that `owner` still has; one that is gone stays gone. @returns whether `owner` has it now */
+export async function extendLease(store: Store, name: string, owner: string, now: Date, durationMs: number): Promise<boolean> {
+  const held = await store.get<Lease>('locks', name)
+  if (held?.owner !== owner) return false
+  const document: Lease = { ...held, expires_at: new Date(now.getTime() + durationMs) }
+  try {
+    await store.commit([{ replace: 'locks', document, expect: { owner, expires_at: held.expires_at } }])
+    return true
+  } catch (error) {
+    if (isAppError(error, 'conflict')) return false
+    throw error
+  }
+}
+
 export async function dropLease(store: Store, name: string, owner: string): Promise<void> {
   await store.commit([{ remove: 'locks', id: name, expect: { owner } }]).catch((error) => {
     if (!isAppError(error, 'conflict')) throw error

@@ -114,7 +114,10 @@ export async function runNext(parts: WorkerParts, signal: AbortSignal): Promise<
 
 async function takeNext(parts: WorkerParts, takesOver = true): Promise<Job | undefined> {
   if (!(await parts.mayWork())) return undefined
-  return (await claim(parts, 'queued', 'run_at')) ?? (takesOver ? claim(parts, 'running', 'lease_expires_at') : undefined)
+  const askedAt = performance.now()
+  const queued = await claim(parts, 'queued', 'run_at')
+  if (queued !== undefined || !takesOver || performance.now() - askedAt > slowMs) return queued
+  return claim(parts, 'running', 'lease_expires_at')
 }
 
 function claim({ store, clock, owner, leaseMs }: WorkerParts, state: string, dueField: 'run_at' | 'lease_expires_at') {

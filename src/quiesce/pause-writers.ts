@@ -1,5 +1,5 @@
 import { AppError } from '../core/app-error.ts'
-import { type Clock, secondMs, sleep } from '../core/clock.ts'
+import { type Clock, minuteMs, secondMs, sleep } from '../core/clock.ts'
 import { newId } from '../core/ids.ts'
 import { formatDuration } from '../core/units.ts'
 import { HeldLease } from '../jobs/held-lease.ts'
@@ -32,6 +32,9 @@ export interface WritePause extends AsyncDisposable {
 const pollMs = 100
 /** A process counts as living a little longer than it says, for clocks that differ. */
 const clockSkewMs = 5 * secondMs
+/** One that looks gone for less than this is watched for a heartbeat. */
+const wrongClockMs = 10 * minuteMs
+const beatMs = 12 * secondMs
 
 /**
  * Asks every process whose heartbeat lives to stop writing, and waits until each has acknowledged. One whose lease ran out does not write
@@ -50,7 +53,7 @@ export async function pauseWriters(input: PauseInput, signal: AbortSignal): Prom
   return {
     since,
     signal: lease.signal,
-    requireHeld: () => lease.signal.throwIfAborted(),
+    requireHeld: () => lease.requireHeld(),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   }
 }
@@ -65,18 +68,41 @@ async function takeLease({ store, clock }: PauseInput, owner: string): Promise<H
 }
 
 async function waitForAll(input: PauseInput, owner: string, signal: AbortSignal): Promise<void> {
+  const beats = new BeatWatch()
   for (const deadline = performance.now() + input.waitMs; ; await sleep(pollMs, signal)) {
     signal.throwIfAborted()
-    const writing = await stillWriting(input, owner)
-    if (writing.length === 0) return
-    if (performance.now() > deadline) throw notAcknowledged(writing, input.waitMs)
+    const { items } = await input.store.find<Heartbeat>('heartbeats', { limit: 500 })
+    const { writing, isSure } = beats.look(
+      items.filter(({ paused_for }) => paused_for !== owner),
+      input.clock.now(),
+    )
+    if (writing.length === 0 && isSure) return
+    if (writing.length > 0 && performance.now() > deadline) throw notAcknowledged(writing, input.waitMs)
   }
 }
 
-async function stillWriting({ store, clock }: PauseInput, owner: string): Promise<string[]> {
-  const living = clock.now().getTime() - clockSkewMs
-  const { items } = await store.find<Heartbeat>('heartbeats', { limit: 500 })
-  return items.filter((beat) => beat.lease_until.getTime() > living && beat.paused_for !== owner).map((beat) => beat._id)
+/** Tells processes that live from those that are gone. A clock that is wrong by minutes makes a living one look gone, but it still beats. */
+class BeatWatch {
+  readonly #started = performance.now()
+  readonly #first = new Map<string, number>()
+
+  /** @returns the names of those that live, and whether the others have been watched for long enough */
+  look(beats: readonly Heartbeat[], now: Date): { writing: string[]; isSure: boolean } {
+    const doubtful = beats.filter((beat) => this.#isDoubtful(beat, now))
+    const writing = beats.filter((beat) => beat.lease_until.getTime() > now.getTime() - clockSkewMs || this.#hasBeaten(beat))
+    const isSure = doubtful.length === 0 || performance.now() - this.#started > beatMs
+    return { writing: writing.map(({ _id }) => _id), isSure }
+  }
+
+  #isDoubtful({ _id, lease_until }: Heartbeat, now: Date): boolean {
+    if (!this.#first.has(_id)) this.#first.set(_id, lease_until.getTime())
+    const goneMs = now.getTime() - lease_until.getTime()
+    return goneMs >= clockSkewMs && goneMs < wrongClockMs
+  }
+
+  #hasBeaten({ _id, lease_until }: Heartbeat): boolean {
+    return this.#first.get(_id) !== lease_until.getTime()
+  }
 }
 
 function notAcknowledged(names: readonly string[], waitMs: number): AppError {

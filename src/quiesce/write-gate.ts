@@ -23,6 +23,8 @@ export class WriteGate {
   readonly #atClosed: AtClosedGate
   readonly #counts: Int32Array
   readonly #validUntil: BigInt64Array
+  /** Ends what waits at the closed gate: the process stops. */
+  stopping: AbortSignal | undefined
   readonly #passed = new AsyncLocalStorage<{ isInside: boolean }>()
 
   constructor(atClosed: AtClosedGate, shared = new SharedArrayBuffer(stateBytes)) {
@@ -77,6 +79,7 @@ export class WriteGate {
       const isValid = process.hrtime.bigint() < Atomics.load(this.#validUntil, 0)
       if (!this.isClosed && isValid) return
       Atomics.sub(this.#counts, inFlight, 1)
+      if (this.stopping?.aborted) throw new AppError('interrupted', 'the process stops while changes are paused')
       if (this.#atClosed === 'wait') continue
       if (this.isClosed) throw writesArePaused()
       if (performance.now() > deadline) throw notLiving()

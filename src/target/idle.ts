@@ -3,28 +3,35 @@ import { sleep } from '../core/clock.ts'
 
 /**
  * Passes chunks on, and gives up on a source that is silent for too long.
- * @param onSilence ends what the source waits for
+ * @param close ends what the source waits for; called whenever this ends
  * @throws AppError `unreachable`
  */
 export async function* withoutSilence(
   source: AsyncIterable<Uint8Array>,
-  { where, silenceMs, onSilence }: { where: string; silenceMs: number; onSilence(): void },
+  { where, silenceMs, close }: { where: string; silenceMs: number; close(): void },
 ): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]()
-  for (;;) {
-    const limit = new AbortController()
-    const silence = sleep(silenceMs, limit.signal).then(() => 'silent' as const)
-    const next = chunks.next()
-    const first = await Promise.race([next, silence]).finally(() => limit.abort())
-    if (first === 'silent') {
+  try {
+    for (;;) {
+      const next = chunks.next()
       next.catch(() => {})
-      onSilence()
-      throw new AppError('unreachable', `${where} has sent nothing for ${silenceMs / 1000} s`, {
-        hint: 'look at the target and the way to it; the next run tries again',
-      })
+      const first = await answeredWithin(next, silenceMs)
+      if (first === 'silent') {
+        throw new AppError('unreachable', `${where} has sent nothing for ${silenceMs / 1000} s`, {
+          hint: 'look at the target and the way to it; the next run tries again',
+        })
+      }
+      if (first.done) return
+      const { value } = first
+      yield Buffer.from(value.buffer, value.byteOffset, value.byteLength)
     }
-    if (first.done) return
-    const { value } = first
-    yield Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  } finally {
+    close()
   }
+}
+
+async function answeredWithin<T>(answer: Promise<T>, silenceMs: number): Promise<T | 'silent'> {
+  const limit = new AbortController()
+  const silence = sleep(silenceMs, limit.signal).then(() => 'silent' as const)
+  return Promise.race([answer, silence]).finally(() => limit.abort())
 }

@@ -71,6 +71,12 @@ function rulesOf(text: string, parameters: URLSearchParams): TargetRules {
   }
 }
 
+/** What the names of objects begin with: the folder and a slash, or nothing. */
+export function prefixOf({ pathname }: URL): string {
+  const folder = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
+  return folder === '' ? '' : `${folder}/`
+}
+
 function numberIn(text: string, parameters: URLSearchParams, key: string, initial: number): number {
   const value = parameters.get(key)
   if (value === null) return initial

@@ -96,6 +96,19 @@ for (const { engine, environment, skip } of engines) {
     assert.equal((await send(host, 'POST', '/api/v1/projects', { name: 'afterwards' })).status, 201)
   })
 
+  test(`${engine}: a pause that stood still for longer than its lease does not count`, { skip }, async () => {
+    await using host = await newHost(await environment())
+    await host.furnish(1)
+    const held = host.spawn(['backup', 'quiesce', '--', 'sleep', '14'])
+    await said(held, 'nobody writes since')
+    held.kill('SIGSTOP')
+    const takesChanges = async () => (await send(host, 'POST', '/api/v1/projects', { name: 'meanwhile' })).status === 201
+    await until(takesChanges, 'writers go on')
+    held.kill('SIGCONT')
+    const [exitCode] = (await once(held, 'close')) as [number]
+    assert.equal(exitCode, 24, 'the command ended well, but not in a pause')
+  })
+
   test(`${engine}: a backup says so when something was written all the same`, { skip }, async () => {
     await using host = await newHost({ ...(await environment()), ...quiesced })
     await host.furnish(1)
@@ -124,6 +137,20 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
     worker.kill('SIGCONT')
     await end(worker, 'SIGTERM')
     await host.ok('backup', 'create')
+  })
+
+  test('a process that is told to stop in a pause stops', async () => {
+    await using host = await newHost(await mongo())
+    await host.furnish(1)
+    const children = ['worker', 'scheduler'].map((mode) => startProcess(host, mode))
+    await until(async () => (await send(host, 'GET', '/api/v1/cluster')).body.includes('"worker"'), 'the worker lives')
+    const held = host.spawn(['backup', 'quiesce', '--', 'sh', '-c', 'exec tail --pid=$PPID -f /dev/null'])
+    await said(held, 'nobody writes since')
+    const stoppedAt = performance.now()
+    await Promise.all(children.map((child) => end(child, 'SIGTERM')))
+    await host.stop()
+    assert.ok(performance.now() - stoppedAt < 15_000)
+    await end(held, 'SIGKILL')
   })
 
   test('jobs stop between steps, and their effects are there once', async () => {

@@ -35,7 +35,6 @@ export async function openSnapshot(database: Db, reader: Reader): Promise<Snapsh
     const snapshot = await tryToOpen(database, reader, way, description)
     if (snapshot !== undefined) return snapshot
   }
-  await reader[Symbol.asyncDispose]()
   throw new AppError('preflight', 'the MongoDB server gives no snapshot that holds: a later write is visible in it', {
     hint: 'set backup.consistency: quiesced, or move to a server with snapshot reads',
   })

@@ -125,7 +125,12 @@ class MongoStore implements Store {
 
   async #snapshot({ isQuiesced = false }: SnapshotOptions): Promise<Snapshot> {
     const reader = await openReader(this.#client, this.#options)
-    return isQuiesced ? openQuiescedView(this.#database, reader) : openSnapshot(this.#database, reader)
+    try {
+      return await (isQuiesced ? openQuiescedView(this.#database, reader) : openSnapshot(this.#database, reader))
+    } catch (error) {
+      await reader[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   /** Creating a collection in the middle of a cut-over would stand in the way of the one that is renamed to its name. */

@@ -63,7 +63,7 @@ class AzureTarget implements Target {
       const { readableStreamBody } = await this.#container.getBlobClient(this.#prefix + name).download()
       const body = readableStreamBody as Readable
       const where = `target "${this.name}" (${this.place})`
-      yield* withoutSilence(body, { where, silenceMs: this.#location.silenceMs, onSilence: () => body.destroy() })
+      yield* withoutSilence(body, { where, silenceMs: this.#location.silenceMs, close: () => body.destroy() })
     } catch (error) {
       throw this.#failure(error)
     }
@@ -109,9 +109,11 @@ class AzureTarget implements Target {
 }
 
 const maxTries = 3
+/** The library limits a whole try, not silence: a block needs its time on a slow line. */
+const blockPatience = 5
 
 function serviceOf({ name, url, silenceMs }: TargetLocation, secrets: TargetSecrets): BlobServiceClient {
-  const options = { retryOptions: { tryTimeoutInMs: silenceMs, maxTries } }
+  const options = { retryOptions: { tryTimeoutInMs: silenceMs * blockPatience, maxTries } }
   const endpoint = url.searchParams.get('endpoint') ?? `https://${url.hostname}.blob.core.windows.net`
   const [key, sas] = [secrets('ACCOUNT_KEY'), secrets('SAS_TOKEN')]
   if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key), options)

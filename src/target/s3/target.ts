@@ -16,6 +16,7 @@ import { Upload } from '@aws-sdk/lib-storage'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { minuteMs } from '../../core/clock.ts'
 import { withoutSilence } from '../idle.ts'
+import { prefixOf } from '../location.ts'
 import {
   type FileVersion,
   probePrefix,
@@ -48,8 +49,7 @@ class S3Target implements Target {
     this.name = name
     this.#location = location
     this.#bucket = url.hostname
-    const folder = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/g, '')
-    this.#prefix = folder === '' ? '' : `${folder}/`
+    this.#prefix = prefixOf(url)
     this.place = `s3://${this.#bucket}/${this.#prefix}`
     const endpoint = url.searchParams.get('endpoint')
     const accessKeyId = secrets('ACCESS_KEY_ID')
@@ -60,8 +60,6 @@ class S3Target implements Target {
       maxAttempts,
       requestHandler: {
         connectionTimeout: location.silenceMs,
-        requestTimeout: location.silenceMs,
-        throwOnRequestTimeout: true,
         socketTimeout: location.silenceMs,
       },
       ...(endpoint === null ? {} : { endpoint, forcePathStyle: true }),
@@ -107,7 +105,7 @@ class S3Target implements Target {
     const { Body } = await this.#translated(this.#client.send(new GetObjectCommand(at)))
     const body = Body as Readable
     try {
-      yield* withoutSilence(body, { ...this.#patience(), onSilence: () => body.destroy() })
+      yield* withoutSilence(body, { ...this.#patience(), close: () => body.destroy() })
     } catch (error) {
       throw this.#failure(error)
     }
