@@ -3,7 +3,7 @@ import type { App } from './app.ts'
 import { systemActor } from './audit/audit.ts'
 import { linkAudit } from './audit/link-audit.ts'
 import { backupJobKinds, requestBackupJob } from './backup/backup-jobs.ts'
-import { noteOverdueBackup, whyBackupIsDue } from './backup/due-backup.ts'
+import { noteOverdueBackup, noteOverdueDrill, whyBackupIsDue } from './backup/due-backup.ts'
 import { noteExpiring } from './certificates/note-expiring.ts'
 import { requestDueRenewals } from './certificates/renew-certificate.ts'
 import { refreshRenewalTimes } from './certificates/renewal-information.ts'
@@ -49,10 +49,12 @@ export function schedulesOf(app: App, signal: AbortSignal): Schedule[] {
       },
     },
     {
-      name: 'look for backups that are overdue',
+      name: 'look for backups and drills that are overdue',
       everyMs: 10 * minuteMs,
       async run() {
-        if (!app.isDrill && (await isSetUp(store))) await noteOverdueBackup(app.host.backup, store)
+        if (app.isDrill || !(await isSetUp(store))) return
+        await noteOverdueBackup(app.host.backup, store)
+        await noteOverdueDrill(app.host.backup, store)
       },
     },
     {

@@ -11,7 +11,7 @@ import { openEmbeddedStore } from '../store/embedded/store.ts'
 import type { Store } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
 import type { CatalogueEntry } from './catalogue.ts'
-import { expectedIntervalSeconds, lastRunTime, noteOverdueBackup, whyBackupIsDue } from './due-backup.ts'
+import { expectedIntervalSeconds, lastRunTime, noteOverdueBackup, noteOverdueDrill, whyBackupIsDue } from './due-backup.ts'
 import type { BackupParts } from './parts.ts'
 
 const now = new Date('2026-11-24T12:00:00Z')
@@ -105,4 +105,33 @@ test('that no backup followed a planned time is told once', async (t) => {
   assert.equal(await told('2026-11-23T03:15:02Z'), true)
   assert.equal(await told('2026-11-23T03:15:02Z'), false, 'it was told')
   assert.equal(await store.count('audit_logs'), 1)
+})
+
+test('a drill that is overdue is told of once, from the last that passed or from the oldest bundle', async (t) => {
+  const store = await emptyStore(t)
+  const parts = (startedAt: string[], outcome: 'passed' | 'failed' = 'passed') => {
+    const bundle = {
+      name: 'a',
+      isDamaged: false,
+      sidecar: { manifest: { created_at: '2026-08-01T00:00:00Z' } },
+      state: { verified_level: 'full' },
+    }
+    const drills = startedAt.map((started_at) => ({ report: { started_at, outcome } }))
+    const catalogue = { list: async () => [bundle] }
+    return { ...partsWith(undefined), catalogue, drills: { list: async () => drills } } as unknown as BackupParts
+  }
+  assert.equal(await noteOverdueDrill(parts(['2026-11-01T00:00:00Z', '2026-01-01T00:00:00Z']), store), false)
+  assert.equal(await noteOverdueDrill(parts(['2026-08-02T00:00:00Z']), store), true)
+  assert.equal(await noteOverdueDrill(parts(['2026-08-02T00:00:00Z']), store), false, 'once')
+  assert.equal(await noteOverdueDrill(parts([]), store), true, 'never, and the oldest bundle is of August')
+  assert.equal(
+    await noteOverdueDrill(parts(['2026-11-01T00:00:00Z'], 'failed'), store),
+    false,
+    'one that failed is none, and that was said',
+  )
+  const { items } = await store.find<{ _id: string; event: string }>('audit_logs')
+  assert.deepEqual(
+    items.map(({ event }) => event),
+    ['drill.overdue', 'drill.overdue'],
+  )
 })

@@ -2,8 +2,9 @@ import { Cron } from 'croner'
 import { audited, systemActor } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
 import { isAppError } from '../core/app-error.ts'
+import { dayMs } from '../core/clock.ts'
 import type { Job } from '../jobs/job.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
 import { type CatalogueEntry, countsOf } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
@@ -41,8 +42,25 @@ export async function noteOverdueBackup(parts: BackupParts, store: Store): Promi
   // Of several hosts another one may have taken it.
   if ((await backupJobs(store)).some(({ state, created_at }) => state === 'succeeded' && created_at >= planned)) return false
   const entry = audited(systemActor, 'backup.overdue', 'host', { planned: planned.toISOString(), newest: newest.name })
+  return tellOnce(store, `backup overdue ${planned.toISOString()}`, entry)
+}
+
+/** Writes down, once for each drill that is due, that none has passed for too long. @returns whether it did */
+export async function noteOverdueDrill(parts: BackupParts, store: Store): Promise<boolean> {
+  const bundles = (await parts.catalogue.list()).filter(isVerified)
+  const passed = (await parts.drills.list()).find(({ report }) => report.outcome === 'passed')?.report.started_at
+  // Where there never was one, the time runs from the oldest bundle that there is.
+  const since = passed ?? bundles.at(-1)?.sidecar?.manifest.created_at
+  if (since === undefined) return false
+  const due = new Date(Date.parse(since) + parts.config['drill.interval_days'] * dayMs)
+  if (due > parts.clock.now()) return false
+  const entry = audited(systemActor, 'drill.overdue', 'host', { due: due.toISOString(), last_passed: passed ?? 'never' })
+  return tellOnce(store, `drill overdue ${due.toISOString()}`, entry)
+}
+
+async function tellOnce(store: Store, what: string, entry: Change): Promise<boolean> {
   try {
-    await store.commit([{ insert: 'locks', document: { _id: `told: backup overdue ${planned.toISOString()}` } }, entry])
+    await store.commit([{ insert: 'locks', document: { _id: `told: ${what}` } }, entry])
     return true
   } catch (error) {
     if (isAppError(error, 'exists')) return false

@@ -36,6 +36,7 @@ export const events: Readonly<Record<string, EventText>> = {
   'backup.unverified': { severity: 'critical', title: ({ bundle }) => `backup ${String(bundle)} did not verify` },
   'drill.passed': { severity: 'info', title: () => 'the restore drill passed' },
   'drill.failed': { severity: 'critical', title: () => 'the restore drill failed' },
+  'drill.overdue': { severity: 'warning', title: ({ last_passed }) => `no restore drill has passed since ${String(last_passed)}` },
   'safe-mode.released': { severity: 'warning', title: () => 'safe mode was released' },
 }
 
