@@ -171,6 +171,30 @@ export async function newHost(environment: Record<string, string> = {}): Promise
   return new TestHost(await mkdtemp(join(tmpdir(), 'certautopilot-test-')), environment)
 }
 
+/** Starts one more process of the service. */
+export function startProcess(host: TestHost, mode: string): ChildProcess {
+  const child = host.spawn(['serve', '--mode', mode])
+  child.stdout?.resume()
+  child.stderr?.resume()
+  return child
+}
+
+/** @returns how long it took, in ms */
+export async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<number> {
+  const started = performance.now()
+  if (child.exitCode === null && child.signalCode === null) {
+    const exited = once(child, 'exit')
+    child.kill(signal)
+    await exited
+  }
+  return performance.now() - started
+}
+
+export async function until(isSo: () => Promise<boolean>, what: string, waitMs = 60_000): Promise<void> {
+  for (const deadline = Date.now() + waitMs; !(await isSo()); await new Promise((resolve) => setTimeout(resolve, 100)))
+    assert.ok(Date.now() < deadline, `${what}: not within ${waitMs / 1000} s`)
+}
+
 /** The settings of a database of its own on a server. */
 export function mongoEnvironment(uri: string): Record<string, string> {
   return { CERTAUTOPILOT_DATABASE_URI: uri, CERTAUTOPILOT_DATABASE_NAME: `cap-${randomUUID().slice(0, 8)}` }

@@ -90,6 +90,11 @@ export function countsOf(manifest: Manifest): Record<string, number> {
   return Object.fromEntries(manifest.collections.map(({ name, count }) => [name, count]))
 }
 
+/** How much the dumped documents are, in bytes. */
+export function bytesOf(manifest: Manifest): number {
+  return manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
 /** The name of the newest bundle that nothing is known against. @throws AppError `not-found` */
 export function newestBundle(entries: readonly CatalogueEntry[]): string {
   const entry = entries.find((candidate) => !candidate.isDamaged && candidate.state.failed_at === undefined)

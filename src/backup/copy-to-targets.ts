@@ -38,7 +38,8 @@ export async function copyToTargets(parts: BackupParts, signal: AbortSignal): Pr
     return parts.targets.map(({ location }) => emptyResult(location.name, 'another run is copying to the targets now'))
   try {
     const results = await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
-    await noteStanding(parts, results)
+    // That it cannot be written down does not make a good backup a bad one.
+    await noteStanding(parts, results).catch(() => {})
     return results
   } finally {
     lock[Symbol.dispose]()

@@ -15,7 +15,7 @@ import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
-import { bundleName, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
+import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
@@ -62,7 +62,7 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   clock.end('capture the secrets')
   await using opener = await parts.openEnvelopes(secretsOf(members))
   const dump = newDump()
-  const expectedBytes = previous?.sidecar?.manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
+  const expectedBytes = previous?.sidecar === undefined ? 0 : bytesOf(previous.sidecar.manifest)
   const input = { point, database: store.databaseName, parts, opener, dump, expectedBytes, signal: held.signal }
   parts.progress({ phase: 'reading the database' })
   let archiveMs = 0

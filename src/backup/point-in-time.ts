@@ -5,7 +5,7 @@ import { secondMs } from '../core/clock.ts'
 import { formatDuration } from '../core/units.ts'
 import { pauseWriters, type WritePause } from '../quiesce/pause-writers.ts'
 import type { Snapshot, Store } from '../store/store.ts'
-import type { CatalogueEntry } from './catalogue.ts'
+import { bytesOf, type CatalogueEntry } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
 
 /** Database and secrets as of one moment. */
@@ -31,20 +31,21 @@ export async function openPointInTime(
   previous: CatalogueEntry | undefined,
   signal: AbortSignal,
 ): Promise<PointInTime> {
-  if (parts.config['backup.consistency'] === 'snapshot') {
-    parts.progress({ phase: 'opening a snapshot' })
-    const point = await snapshotOf(store)
-    const neededMs = point === undefined ? 0 : await expectedMs(point, previous)
-    if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
-    await point?.[Symbol.asyncDispose]()
-    refuseLongPause(parts, neededMs, point)
-    const why =
-      point === undefined
-        ? 'the server gives no snapshot that holds'
-        : `the dump may outlive the snapshot of ${formatDuration(point.windowMs ?? 0)}`
-    return quiesced(parts, store, signal, `${why}: every writer paused instead`)
+  if (parts.config['backup.consistency'] === 'quiesced') {
+    refuseLongPause(parts, lastMs(previous) ?? 0, undefined)
+    return quiesced(parts, store, signal, '')
   }
-  return quiesced(parts, store, signal, '')
+  parts.progress({ phase: 'opening a snapshot' })
+  const point = await snapshotOf(store)
+  const neededMs = await expectedMs(point, previous)
+  if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
+  await point?.[Symbol.asyncDispose]()
+  refuseLongPause(parts, neededMs, point)
+  const why =
+    point === undefined
+      ? 'the server gives no snapshot that holds'
+      : `the dump may outlive the snapshot of ${formatDuration(point.windowMs ?? 0)}`
+  return quiesced(parts, store, signal, `${why}: every writer paused instead`)
 }
 
 async function snapshotOf(store: Store): Promise<Snapshot | undefined> {
@@ -104,12 +105,21 @@ const usualRate = 80_000_000
 const tellingBytes = 50_000_000
 
 /** How long reading will take: as the last backup did and a little more, or by what there is to read. */
-async function expectedMs(point: Snapshot, previous: CatalogueEntry | undefined): Promise<number> {
-  if (point.windowMs === undefined) return 0
-  const bytes = previous?.sidecar?.manifest.collections.reduce((sum, collection) => sum + collection.bytes, 0) ?? 0
+async function expectedMs(point: Snapshot | undefined, previous: CatalogueEntry | undefined): Promise<number> {
+  const known = lastMs(previous)
+  if (known !== undefined || point?.windowMs === undefined) return known ?? 0
+  return slower(((await point.dataBytes()) ?? 0) / (usualRate / 1000))
+}
+
+/** By the last backup; undefined where that says nothing. */
+function lastMs(previous: CatalogueEntry | undefined): number | undefined {
   const durationMs = previous?.state.duration_ms ?? 0
-  const isTelling = bytes > tellingBytes && durationMs > 0
-  return (isTelling ? durationMs : ((await point.dataBytes()) ?? 0) / (usualRate / 1000)) * 1.25
+  const isTelling = durationMs > 0 && previous?.sidecar !== undefined && bytesOf(previous.sidecar.manifest) > tellingBytes
+  return isTelling ? slower(durationMs) : undefined
+}
+
+function slower(durationMs: number): number {
+  return durationMs * 1.25
 }
 
 /** Said before anything starts, instead of failing in the middle. @throws AppError `preflight` */
@@ -117,11 +127,13 @@ function refuseLongPause({ config }: BackupParts, neededMs: number, point: Snaps
   const pauseMs = config['backup.max_write_pause_seconds'] * secondMs
   if (neededMs <= pauseMs) return
   const parameter = point?.way === 'transaction' ? 'transactionLifetimeLimitSeconds' : 'minSnapshotHistoryWindowInSeconds'
+  const window = point?.windowMs === undefined ? '' : `the server holds a snapshot for ${formatDuration(point.windowMs)}, and `
+  const seconds = Math.ceil(neededMs / 1000) * 2
   throw new AppError(
     'preflight',
-    `the dump will take about ${formatDuration(neededMs)}, the server holds a snapshot for ${formatDuration(point?.windowMs ?? 0)}, and writers pause for ${formatDuration(pauseMs)} at most`,
+    `the dump will take about ${formatDuration(neededMs)}, ${window}writers pause for ${formatDuration(pauseMs)} at most`,
     {
-      hint: `raise ${parameter} on the server to ${Math.ceil(neededMs / 1000) * 2}, or backup.max_write_pause_seconds in config.yaml`,
+      hint: `raise ${window === '' ? '' : `${parameter} on the server to ${seconds}, or `}backup.max_write_pause_seconds in config.yaml${window === '' ? ` to ${seconds}` : ''}`,
     },
   )
 }

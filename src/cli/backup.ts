@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { audited, hostActor } from '../audit/audit.ts'
 import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
-import { countsOf, newestBundle } from '../backup/catalogue.ts'
+import { bytesOf, countsOf, newestBundle } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { type BackupResult, createBackup } from '../backup/create-backup.ts'
 import { isBadBundle, verifyListed } from '../backup/verify-listed.ts'
@@ -56,7 +56,7 @@ export const commands: Command[] = [
         },
         [
           pointLine(manifest),
-          `database   ${plural(countsOf(manifest).certificates ?? 0, 'certificate')}, ${plural(documents, 'document')}, ${formatBytes(sumBytes(manifest))}`,
+          `database   ${plural(countsOf(manifest).certificates ?? 0, 'certificate')}, ${plural(documents, 'document')}, ${formatBytes(bytesOf(manifest))}`,
           `secrets    KEK ${kekNames(manifest)}`,
           `opened     ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}`,
           `published  ${result.name}  ${formatBytes(result.bytes)}  in ${formatDuration(result.durationMs)}`,
@@ -222,10 +222,6 @@ function stateOf({ bytes, isDamaged, isRemoved, sidecar, state }: CatalogueEntry
 
 function kekNames(manifest: Manifest | undefined): string {
   return manifest?.kek.versions.map(({ version, fingerprint }) => `v${version} ${fingerprint.slice(0, 4)}`).join(', ') ?? '?'
-}
-
-function sumBytes(manifest: Manifest): number {
-  return manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 function shortTime(iso: string): string {

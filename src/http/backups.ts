@@ -1,10 +1,33 @@
 import { z } from 'zod'
 import { audited } from '../audit/audit.ts'
 import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
-import { countsOf } from '../backup/catalogue.ts'
+import { type CatalogueEntry, countsOf } from '../backup/catalogue.ts'
 import { AppError } from '../core/app-error.ts'
 import { type Route, route } from './route.ts'
 import { jobReply } from './schemas.ts'
+
+/** What is known of a bundle wherever it lies. */
+export const bundleFields = {
+  name: z.string(),
+  bytes: z.number(),
+  is_damaged: z.boolean(),
+  created_at: z.string().nullable(),
+  suspect: z.string(),
+  verified_at: z.string().nullable(),
+  failure: z.string(),
+}
+
+export function bundleFacts({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry) {
+  return {
+    name,
+    bytes,
+    is_damaged: isDamaged,
+    created_at: sidecar?.manifest.created_at ?? null,
+    suspect: sidecar?.manifest.suspect ?? '',
+    verified_at: state.verified_at ?? null,
+    failure: state.failure ?? '',
+  }
+}
 
 /** Taking, verifying and drilling; what hands out or takes in a bundle is a command on the host, not a call of the API. */
 export const backupRoutes: Route[] = [
@@ -17,17 +40,11 @@ export const backupRoutes: Route[] = [
     reply: z.object({
       items: z.array(
         z.object({
-          name: z.string(),
-          bytes: z.number(),
+          ...bundleFields,
           duration_ms: z.number().nullable(),
-          is_damaged: z.boolean(),
-          created_at: z.string().nullable(),
-          suspect: z.string(),
           kek_versions: z.array(z.object({ version: z.number(), fingerprint: z.string() })),
-          verified_at: z.string().nullable(),
           verified_level: z.string().nullable(),
           recovery_proven_at: z.string().nullable(),
-          failure: z.string(),
           copies: z.array(z.object({ target: z.string(), at: z.string() })),
           pin: z.object({ reason: z.string(), until: z.string().nullable(), by: z.string() }).nullable(),
           counts: z.record(z.string(), z.number()),
@@ -37,18 +54,12 @@ export const backupRoutes: Route[] = [
     async handle({ parts }) {
       const entries = await parts.backups()
       return {
-        items: entries.map(({ name, bytes, isDamaged, sidecar, state }) => ({
-          name,
-          bytes,
+        items: entries.map(({ sidecar, state, ...entry }) => ({
+          ...bundleFacts({ sidecar, state, ...entry }),
           duration_ms: state.duration_ms ?? null,
-          is_damaged: isDamaged,
-          created_at: sidecar?.manifest.created_at ?? null,
-          suspect: sidecar?.manifest.suspect ?? '',
           kek_versions: sidecar?.manifest.kek.versions ?? [],
-          verified_at: state.verified_at ?? null,
           verified_level: state.verified_level ?? null,
           recovery_proven_at: state.recovery_proven_at ?? null,
-          failure: state.failure ?? '',
           copies: Object.entries(state.copies ?? {}).map(([target, { at }]) => ({ target, at })),
           pin: state.pin ?? null,
           counts: sidecar === undefined ? {} : countsOf(sidecar.manifest),

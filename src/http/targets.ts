@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
 import type { TargetStanding } from '../backup/parts.ts'
 import { isVerified } from '../backup/retention.ts'
+import { bundleFacts, bundleFields } from './backups.ts'
 import { type Route, route } from './route.ts'
 
 export const targetRoutes: Route[] = [
@@ -62,31 +63,10 @@ export const targetRoutes: Route[] = [
     role: 'viewer',
     params: z.strictObject({ name: z.string().min(1).max(32) }),
     reply: z.object({
-      items: z.array(
-        z.object({
-          name: z.string(),
-          bytes: z.number(),
-          is_damaged: z.boolean(),
-          created_at: z.string().nullable(),
-          suspect: z.string(),
-          verified_at: z.string().nullable().describe('when it was proven on its host; it was read back here'),
-          failure: z.string(),
-        }),
-      ),
+      items: z.array(z.object(bundleFields)),
     }),
     async handle({ parts, params }) {
-      const entries = await parts.backupsAt(params.name)
-      return {
-        items: entries.map(({ name, bytes, isDamaged, sidecar, state }) => ({
-          name,
-          bytes,
-          is_damaged: isDamaged,
-          created_at: sidecar?.manifest.created_at ?? null,
-          suspect: sidecar?.manifest.suspect ?? '',
-          verified_at: state.verified_at ?? null,
-          failure: state.failure ?? '',
-        })),
-      }
+      return { items: (await parts.backupsAt(params.name)).map(bundleFacts) }
     },
   }),
 ]

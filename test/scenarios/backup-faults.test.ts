@@ -13,7 +13,7 @@ import type { SocketClient } from '../../src/backup/host/socket-client.ts'
 import { type MongoProxy, startMongoProxy } from '../mongo-proxy.ts'
 import { needs, startMongo } from '../servers.ts'
 import { startMinio } from '../target-servers.ts'
-import { mongoEnvironment, newHost, type Run, type TestHost } from '../test-host.ts'
+import { mongoEnvironment, newHost, type Run, type TestHost, until } from '../test-host.ts'
 
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
 
@@ -490,9 +490,4 @@ async function startSpoiler(endpoint: string): Promise<Spoiler> {
       await new Promise((resolve) => server.close(resolve))
     },
   })
-}
-
-async function until(isSo: () => Promise<boolean>, what: string, waitMs = 30_000): Promise<void> {
-  for (const deadline = Date.now() + waitMs; !(await isSo()); await new Promise((resolve) => setTimeout(resolve, 100)))
-    assert.ok(Date.now() < deadline, `${what}: not within ${waitMs / 1000} s`)
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,35 +13,10 @@ import { notifyJobKind } from '../../src/notify/fan-out.ts'
 import { findAll, type Store } from '../../src/store/store.ts'
 import { freePort, startBind, startPebble } from '../acme-servers.ts'
 import { needs, startMongo } from '../servers.ts'
-import { mongoEnvironment, newHost, type TestHost } from '../test-host.ts'
+import { end, mongoEnvironment, newHost, startProcess, type TestHost, until } from '../test-host.ts'
 
 const concurrency = 4
 const quick = { CERTAUTOPILOT_WORKER_LEASE_SECONDS: '2', CERTAUTOPILOT_SCHEDULER_INTERVAL_SECONDS: '1' }
-
-/** Starts one more process of the service. */
-function startProcess(host: TestHost, mode: string): ChildProcess {
-  const child = host.spawn(['serve', '--mode', mode])
-  child.stdout?.resume()
-  child.stderr?.resume()
-  return child
-}
-
-async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<number> {
-  const started = performance.now()
-  if (child.exitCode === null && child.signalCode === null) {
-    const exited = once(child, 'exit')
-    child.kill(signal)
-    await exited
-  }
-  return performance.now() - started
-}
-
-async function until(isSo: () => Promise<boolean>, what: string, waitMs = 60_000): Promise<void> {
-  for (const deadline = Date.now() + waitMs; !(await isSo()); ) {
-    assert.ok(Date.now() < deadline, `${what}: not within ${waitMs / 1000} s`)
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-}
 
 test('embedded: a second service, and a part of one, are refused', async () => {
   await using host = await newHost()

@@ -5,12 +5,13 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { audited, hostActor } from '../../src/audit/audit.ts'
+import type { CatalogueEntry } from '../../src/backup/catalogue.ts'
 import { openPointInTime } from '../../src/backup/point-in-time.ts'
 import type { Job } from '../../src/jobs/job.ts'
 import { findAll } from '../../src/store/store.ts'
 import { startMongoProxy } from '../mongo-proxy.ts'
 import { type MongoServer, needs, startMongo } from '../servers.ts'
-import { mongoEnvironment, newHost, type TestHost } from '../test-host.ts'
+import { end, mongoEnvironment, newHost, startProcess, type TestHost, until } from '../test-host.ts'
 
 const quiesced = { CERTAUTOPILOT_BACKUP_CONSISTENCY: 'quiesced' }
 
@@ -107,6 +108,20 @@ for (const { engine, environment, skip } of engines) {
     held.kill('SIGCONT')
     const [exitCode] = (await once(held, 'close')) as [number]
     assert.equal(exitCode, 24, 'the command ended well, but not in a pause')
+  })
+
+  test(`${engine}: a dump that would outlive the longest pause is refused before anybody pauses`, { skip }, async () => {
+    await using host = await newHost({ ...(await environment()), ...quiesced })
+    await host.ok('setup')
+    await host.withParts(async (parts, store) => {
+      const manifest = { collections: [{ bytes: 1_000_000_000 }] }
+      const previous = { sidecar: { manifest }, state: { duration_ms: 100_000 } } as unknown as CatalogueEntry
+      await assert.rejects(openPointInTime(parts, store, previous, new AbortController().signal), {
+        code: 'preflight',
+        message: 'the dump will take about 2 min 5 s, writers pause for 1 min 0 s at most',
+        hint: 'raise backup.max_write_pause_seconds in config.yaml to 250',
+      })
+    })
   })
 
   test(`${engine}: a backup says so when something was written all the same`, { skip }, async () => {
@@ -302,30 +317,11 @@ function send(host: TestHost, method: string, path: string, body?: unknown): Pro
   })
 }
 
-function startProcess(host: TestHost, mode: string): ChildProcess {
-  const child = host.spawn(['serve', '--mode', mode])
-  child.stdout?.resume()
-  child.stderr?.resume()
-  return child
-}
-
-async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const exited = once(child, 'exit')
-  child.kill(signal)
-  await exited
-}
-
 async function said(child: ChildProcess, text: string): Promise<void> {
   let output = ''
   child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()))
   await until(async () => output.includes(text) || child.exitCode !== null, text)
   assert.ok(output.includes(text), `it ended without "${text}": ${output}`)
-}
-
-async function until(isSo: () => Promise<boolean>, what: string, waitMs = 30_000): Promise<void> {
-  for (const deadline = Date.now() + waitMs; !(await isSo()); await pause(100))
-    assert.ok(Date.now() < deadline, `${what}: not within ${waitMs / 1000} s`)
 }
 
 function pause(durationMs: number): Promise<void> {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
+import { grouped } from '../../core/chunks.ts'
 import type { Draft, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
@@ -93,7 +94,8 @@ async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start
   const hash = createHash('sha256')
   let bytes = 0
   let writing: Promise<unknown> = Promise.resolve()
-  for await (const chunk of grouped(source)) {
+  // Each write is worth its system call.
+  for await (const chunk of grouped(source, readBytes)) {
     await writing
     writing = writeWhole(handle, chunk, start + bytes)
     writing.catch(() => {})
@@ -110,21 +112,6 @@ async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): 
     const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done)
     done += bytesWritten
   }
-}
-
-/** Small chunks are joined, so that each write is worth its system call. */
-async function* grouped(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let parts: Buffer[] = []
-  let size = 0
-  for await (const part of source) {
-    parts.push(part)
-    size += part.length
-    if (size < readBytes) continue
-    yield Buffer.concat(parts, size)
-    parts = []
-    size = 0
-  }
-  if (size > 0) yield Buffer.concat(parts, size)
 }
 
 export async function* readHandle(handle: FileHandle, start = 0, size = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
+import { grouped } from '../../core/chunks.ts'
 import { withoutSilence } from '../idle.ts'
 import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
 
@@ -36,7 +37,7 @@ class AzureTarget implements Target {
     const blob = this.#container.getBlockBlobClient(this.#prefix + name)
     const ids: string[] = []
     try {
-      for await (const block of blocksOf(content)) {
+      for await (const block of grouped(content, blockBytes)) {
         const id = Buffer.from(String(ids.length).padStart(6, '0')).toString('base64')
         await blob.stageBlock(id, block, block.length)
         ids.push(id)
@@ -121,18 +122,4 @@ function serviceOf({ name, url, silenceMs }: TargetLocation, secrets: TargetSecr
   throw new AppError('config', `target "${name}" has neither ACCOUNT_KEY nor SAS_TOKEN`, {
     hint: 'put one of them into targets.env',
   })
-}
-
-async function* blocksOf(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let parts: Buffer[] = []
-  let size = 0
-  for await (const part of content) {
-    parts.push(part)
-    size += part.length
-    if (size < blockBytes) continue
-    yield Buffer.concat(parts, size)
-    parts = []
-    size = 0
-  }
-  if (size > 0) yield Buffer.concat(parts, size)
 }
