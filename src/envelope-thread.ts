@@ -2,7 +2,8 @@ import { Worker } from 'node:worker_threads'
 import { AppError, type ErrorCode } from './core/app-error.ts'
 import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
 
-const maxInFlight = 3
+/** Enough to keep it busy while the database prepares the answer of a large collection. */
+const maxQueuedBytes = 8 * 1024 * 1024
 
 /** Opens envelopes in a thread of its own, so that reading and compressing go on meanwhile. */
 export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
@@ -11,7 +12,7 @@ export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
 
 class EnvelopeThread implements EnvelopeOpener {
   readonly #worker: Worker
-  #inFlight = 0
+  #queuedBytes = 0
   #wake: (() => void) | undefined
   #failure: Error | undefined
   #tally: EnvelopeTally | undefined
@@ -21,8 +22,8 @@ class EnvelopeThread implements EnvelopeOpener {
       workerData: { secretsContent: secretsContent.toString() },
       resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 },
     })
-    this.#worker.on('message', (message: 'done' | { tally: EnvelopeTally } | { code: ErrorCode; text: string }) => {
-      if (message === 'done') this.#inFlight--
+    this.#worker.on('message', (message: { doneBytes: number } | { tally: EnvelopeTally } | { code: ErrorCode; text: string }) => {
+      if ('doneBytes' in message) this.#queuedBytes -= message.doneBytes
       else if ('tally' in message) this.#tally = message.tally
       else this.#failure = new AppError(message.code, message.text)
       this.#wake?.()
@@ -34,13 +35,13 @@ class EnvelopeThread implements EnvelopeOpener {
   }
 
   get isIdle(): boolean {
-    return this.#inFlight <= 1
+    return this.#queuedBytes < maxQueuedBytes / 2
   }
 
   async add(collection: string, fields: readonly string[], documents: Buffer): Promise<void> {
-    await this.#until(() => this.#inFlight < maxInFlight)
+    await this.#until(() => this.#queuedBytes < maxQueuedBytes)
     const copy = Uint8Array.from(documents)
-    this.#inFlight++
+    this.#queuedBytes += copy.length
     this.#worker.postMessage({ collection, fields, documents: copy }, [copy.buffer])
   }
 

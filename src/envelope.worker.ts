@@ -19,7 +19,7 @@ parentPort?.on('message', (message: Message) => {
   const { buffer, byteOffset, byteLength } = message.documents
   try {
     tallyEnvelopes(provider, tally, { ...message, documents: Buffer.from(buffer, byteOffset, byteLength) })
-    parentPort?.postMessage('done')
+    parentPort?.postMessage({ doneBytes: byteLength })
   } catch (error) {
     // An error loses its class on the way to the other thread, so it travels as what it says.
     const { code = 'failed', message: text } = error as { code?: string; message: string }

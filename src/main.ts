@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { enableCompileCache } from 'node:module'
 import { createInterface } from 'node:readline/promises'
+import { fileURLToPath } from 'node:url'
 import { type Command, helpText } from './cli/command.ts'
 import { commandGroups, commandsOf } from './cli/commands.ts'
 import type { Context, SecretVariable } from './cli/context.ts'
@@ -10,7 +11,8 @@ import { processEnvironment } from './config/environment.ts'
 import { AppError, type ErrorCode, isAppError, messageOf, systemCodeOf } from './core/app-error.ts'
 import type { Store } from './store/store.ts'
 
-enableCompileCache()
+// Beside the program and not in a folder where others may write: what is in it runs. The launcher turns it on for this file too.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/compile', import.meta.url)))
 // Whatever a library of ours creates, a database or a socket, is for this user alone.
 process.umask(0o077)
 

@@ -2,8 +2,6 @@ import { constants, crc32, createDeflateRaw, type DeflateRaw } from 'node:zlib'
 
 /** Each block begins without what came before: smaller ones cost size (1 MB: 2 % more), larger ones memory. */
 const blockBytes = 2 * 1024 * 1024
-/** Shorter parts are copied together: handing one to another thread costs more. */
-const shortBytes = 16 * 1024
 const outputBytes = 256 * 1024
 /** One fewer than the platform's pool has threads, so that writing the result never queues behind compression. */
 const laneCount = 3
@@ -19,22 +17,28 @@ const lastBlock = Buffer.from('0300', 'hex')
  */
 export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 4): AsyncGenerator<Buffer> {
   const lanes = Array.from({ length: laneCount }, () => new Lane(level))
-  const inFlight: Promise<Buffer[]>[] = []
+  const free = [...lanes]
+  const busy: { lane: Lane; compressed: Promise<Buffer[]> }[] = []
   let checksum = 0
   let size = 0
-  let count = 0
   yield header
   try {
-    for await (const block of blocksOf(source)) {
-      for (const part of block) {
-        checksum = crc32(part, checksum)
-        size += part.length
+    let lane = free.pop() as Lane
+    for await (const part of source) {
+      checksum = crc32(part, checksum)
+      size += part.length
+      for (let taken = lane.fill(part); lane.isFull; taken += lane.fill(part.subarray(taken))) {
+        busy.push({ lane, compressed: lane.compress() })
+        if (free.length === 0) {
+          const first = busy.shift() as (typeof busy)[number]
+          yield* await first.compressed
+          free.push(first.lane)
+        }
+        lane = free.pop() as Lane
       }
-      const lane = lanes[count++ % laneCount] as Lane
-      inFlight.push(lane.compress(block))
-      if (inFlight.length >= laneCount) yield* (await inFlight.shift()) as Buffer[]
     }
-    for (const block of inFlight) yield* await block
+    busy.push({ lane, compressed: lane.compress() })
+    for (const { compressed } of busy) yield* await compressed
   } finally {
     for (const lane of lanes) lane.close()
   }
@@ -44,52 +48,45 @@ export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 4): Asy
   yield Buffer.concat([lastBlock, trailer])
 }
 
-/** A deflate stream that is given whole blocks, one after the other, and keeps its state for all of them. */
+/**
+ * A deflate stream that is given whole blocks, one after the other, and keeps its state for all of them. It collects a block in memory of
+ * its own: what came in can be freed at once, while it is young, and compressing is handed to another thread once per block.
+ */
 class Lane {
   readonly #deflate: DeflateRaw
+  readonly #block = Buffer.allocUnsafeSlow(blockBytes)
+  #size = 0
   #output: Buffer[] = []
-  #previous: Promise<unknown> = Promise.resolve()
 
   constructor(level: number) {
-    this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: outputBytes })
+    this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: outputBytes, flush: constants.Z_FULL_FLUSH })
     this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk))
   }
 
-  compress(block: Buffer[]): Promise<Buffer[]> {
-    const done = this.#previous.then(() => this.#run(block))
-    this.#previous = done
-    return done
+  get isFull(): boolean {
+    return this.#size === blockBytes
   }
 
-  #run(block: Buffer[]): Promise<Buffer[]> {
-    return new Promise((resolve) => {
-      for (const part of block) this.#deflate.write(part)
-      this.#deflate.flush(constants.Z_FULL_FLUSH, () => {
-        const output = this.#output
-        this.#output = []
-        resolve(output)
-      })
-    })
+  /** @returns how many of these bytes found room */
+  fill(bytes: Buffer): number {
+    const taken = bytes.copy(this.#block, this.#size)
+    this.#size += taken
+    return taken
+  }
+
+  async compress(): Promise<Buffer[]> {
+    if (this.#size > 0) await this.#write(this.#block.subarray(0, this.#size))
+    const output = this.#output
+    this.#output = []
+    this.#size = 0
+    return output
+  }
+
+  #write(block: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => this.#deflate.write(block, (error) => (error ? reject(error) : resolve())))
   }
 
   close(): void {
     this.#deflate.destroy()
   }
-}
-
-/** Groups what passes into blocks without copying the long parts. */
-async function* blocksOf(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer[]> {
-  let block: Buffer[] = []
-  let size = 0
-  for await (const part of source) {
-    const last = block.at(-1)
-    if (last !== undefined && last.length + part.length <= shortBytes) block[block.length - 1] = Buffer.concat([last, part])
-    else block.push(part)
-    size += part.length
-    if (size < blockBytes) continue
-    yield block
-    block = []
-    size = 0
-  }
-  if (size > 0) yield block
 }

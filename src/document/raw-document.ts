@@ -63,9 +63,18 @@ export function* elementsOf(bytes: Buffer, offset = 0): Generator<Element> {
   }
 }
 
+/** Names as they stand in documents. Only those that the code asks for, so there are few. */
+const terminatedNames = new Map<string, Buffer>()
+
+function terminated(name: string): Buffer {
+  const known = terminatedNames.get(name) ?? Buffer.from(`${name}\0`)
+  terminatedNames.set(name, known)
+  return known
+}
+
 /** The first element called `name`, without making objects of the others. */
 export function findElement(bytes: Buffer, name: string, offset = 0): Element | undefined {
-  const wanted = Buffer.from(`${name}\0`)
+  const wanted = terminated(name)
   const end = documentEnd(bytes, offset) - 1
   let position = offset + 4
   while (position < end) {

@@ -19,7 +19,7 @@ export interface EnvelopeTally {
 
 /** Opens the envelopes of raw documents while they pass by. `add` waits when it is too far ahead. */
 export interface EnvelopeOpener extends AsyncDisposable {
-  /** It has next to nothing left to open. */
+  /** It has room for more. */
   readonly isIdle: boolean
   add(collection: string, fields: readonly string[], documents: Buffer): Promise<void>
   /** Everything added has been opened. */

@@ -114,16 +114,21 @@ async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): 
   }
 }
 
+/** The next read is under way while a chunk is used. */
 export async function* readHandle(handle: FileHandle, start = 0, size = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {
-  for (let position = start; position < start + size; ) {
-    const { bytesRead, buffer } = await handle.read(
-      Buffer.allocUnsafe(readBytes),
-      0,
-      Math.min(readBytes, start + size - position),
-      position,
-    )
+  let position = start
+  const readOne = () => {
+    const bytes = Math.max(0, Math.min(readBytes, start + size - position))
+    const reading = handle.read(Buffer.allocUnsafe(bytes), 0, bytes, position)
+    // It may fail when nobody waits for it any more.
+    reading.catch(() => {})
+    return reading
+  }
+  for (let next = readOne(); ; ) {
+    const { bytesRead, buffer } = await next
     if (bytesRead === 0) return
     position += bytesRead
+    next = readOne()
     yield buffer.subarray(0, bytesRead)
   }
 }

@@ -3,7 +3,7 @@ import { AppError } from '../../core/app-error.ts'
 import { sleep } from '../../core/clock.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
-const documentsPerBatch = 500
+const documentsPerBatch = 1000
 
 export interface RawRead {
   database: Db
@@ -59,11 +59,14 @@ export function takeBatch(reply: Uint8Array): { id: bigint; documents: Buffer } 
   return { id, documents: joinMembers(nestedDocument(cursor, batch)) }
 }
 
+/** A walk of its own, because making an element of every document costs as much as moving them. */
 function joinMembers(array: Buffer): Buffer {
   let used = 0
-  for (const { start, end } of elementsOf(array)) {
-    array.copyWithin(used, start, end)
-    used += end - start
+  for (let position = 4; array[position] === bsonType.document; ) {
+    const start = array.indexOf(0, position) + 1
+    position = start + array.readInt32LE(start)
+    array.copyWithin(used, start, position)
+    used += position - start
   }
   return array.subarray(0, used)
 }
