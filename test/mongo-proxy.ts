@@ -10,8 +10,8 @@ export interface MongoProxy extends AsyncDisposable {
   /** All commands go through the proxy, whatever members the server names. */
   readonly uri: string
   readonly address: string
-  /** Asked about every command; the default lets everything pass. */
-  judge: (command: Document) => Verdict
+  /** Asked about every command, and may take its time; the default lets everything pass. */
+  judge: (command: Document) => Verdict | Promise<Verdict>
 }
 
 const opMsg = 2013
@@ -47,6 +47,10 @@ export async function startMongoProxy(port: number): Promise<MongoProxy> {
     const pass = (message: Buffer) => {
       const command = commandOf(message)
       const verdict = command === undefined ? undefined : proxy.judge(command)
+      if (verdict instanceof Promise) void verdict.then((late) => carryOut(message, late))
+      else carryOut(message, verdict)
+    }
+    const carryOut = (message: Buffer, verdict: Verdict) => {
       if (verdict === undefined) upstream.write(message)
       else if (verdict === 'cut') client.destroy()
       else if (verdict !== 'hang') client.write(reply(message, verdict.answer))

@@ -69,7 +69,6 @@ export const packages: Record<string, readonly string[]> = {
   '@aws-sdk/client-s3': ['target/s3'],
   '@azure/storage-blob': ['target/azure-blob'],
   ssh2: ['target/sftp'],
-  '@aws-sdk/lib-storage': ['target/s3'],
   'ipaddr.js': ['outbound/guarded'],
   'reflect-metadata': ['issuer', 'certificates'],
   pkijs: ['certificates'],

@@ -7,6 +7,7 @@ import type { Change, Store } from '../store/store.ts'
 import { copyToTargets, type TargetResult } from './copy-to-targets.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
 import type { DrillReport } from './drill-report.ts'
+import { type EarlyCopies, prepareCopies } from './early-copies.ts'
 import type { BackupParts } from './parts.ts'
 import { pruneBackups } from './prune-backups.ts'
 import { runDrill } from './run-drill.ts'
@@ -37,14 +38,15 @@ export async function requestBackupJob(
 }
 
 export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
+  await using early = await prepareCopies(parts, run.signal)
   const result = await told(store, run.job.requested_by, { event: 'backup.failed', subject: run.job.subject }, () =>
-    createBackup(withSteps(parts, run), store, run.signal),
+    createBackup(withSteps(parts, run), store, run.signal, early),
   )
   for (const note of result.notes) await run.step(note)
   const { opened, total } = result.envelopes
   await run.step(`opened ${formatCount(opened)} of ${plural(total, 'envelope')}`)
   await run.step(`published ${result.name}, ${formatBytes(result.bytes)}, in ${formatDuration(result.durationMs)}`)
-  const targets = await copied(parts, store, run.job.requested_by, run.signal)
+  const targets = await copied(parts, store, run.job.requested_by, run.signal, early)
   for (const target of targets) await run.step(targetLine(target))
   await run.step(await retained(parts, store, run.job.requested_by))
   const beat = await heartbeat(parts, targets)
@@ -68,9 +70,15 @@ export async function retained(parts: BackupParts, store: Store, actor: Actor): 
 }
 
 /** Copies to the targets, after a good backup. A target that failed is told. */
-export async function copied(parts: BackupParts, store: Store, actor: Actor, signal: AbortSignal): Promise<TargetResult[]> {
+export async function copied(
+  parts: BackupParts,
+  store: Store,
+  actor: Actor,
+  signal: AbortSignal,
+  early: EarlyCopies | undefined,
+): Promise<TargetResult[]> {
   if (parts.targets.length === 0) return []
-  const results = await copyToTargets(parts, signal)
+  const results = await copyToTargets(parts, signal, early)
   for (const { target, error } of results.filter((result) => result.error !== ''))
     await store.commit([audited(actor, 'backup.partial', target, { target, error })]).catch(() => {})
   return results

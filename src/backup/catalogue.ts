@@ -51,8 +51,15 @@ export interface WrittenFile {
   sha256: string
 }
 
+/** Ends with what is written; throws AppError `failed` when that is given up. */
+export interface GrowingFile extends AsyncDisposable {
+  bytes: AsyncIterable<Buffer>
+}
+
 /** A bundle that is being written. Nothing of it is seen until it is published. */
 export interface Draft extends BundleFile, AsyncDisposable {
+  /** What is written at `position` and behind it, while it grows; also when the bundle has got its name. */
+  follow(position: number): Promise<GrowingFile>
   /** Syncs, reads everything back and compares. @throws AppError `failed` */
   finish(): Promise<WrittenFile>
   /** Gives the bundle its final name, after its sidecar. */

@@ -1,13 +1,15 @@
 import { resealedStream } from '../bundle/age-stream.ts'
-import { sha256Of } from '../bundle/digest.ts'
 import { signValue } from '../bundle/manifest.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
+import { once } from '../core/chunks.ts'
 import type { Secret } from '../core/secret.ts'
-import type { Target, TargetRules } from '../target/target.ts'
+import { inOrder, type Target, type TargetRules } from '../target/target.ts'
 import type { CatalogueEntry, Sidecar } from './catalogue.ts'
+import { type EarlyCopies, prepareCopies } from './early-copies.ts'
 import { lockedUntil } from './lock-dates.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
 import { isVerified, planRetention, type Verdict } from './retention.ts'
+import { readBack, type SentFile, sendFile } from './send-file.ts'
 import { listTarget, sidecarName } from './target-catalogue.ts'
 
 export interface TargetResult {
@@ -23,27 +25,26 @@ export interface TargetResult {
 /**
  * Brings every verified bundle of this host that a target should have to it, newest first, and lets its retention run. Targets are side
  * by side: one that fails does not keep the others, and is caught up next time.
+ * @param early copies that are under way; they hold the lock
  */
-export async function copyToTargets(parts: BackupParts, signal: AbortSignal): Promise<TargetResult[]> {
+export async function copyToTargets(parts: BackupParts, signal: AbortSignal, early?: EarlyCopies): Promise<TargetResult[]> {
   if (parts.targets.length === 0) return []
   if (parts.config['backup.seal'] === 'none')
     return parts.targets.map(({ location }) =>
       emptyResult(location.name, 'plain bundles (backup.seal: none) never leave this host'),
     )
-  const lock = await parts.locks.hold('targets').catch((error) => {
-    if (!isAppError(error, 'locked')) throw error
-    return undefined
-  })
-  if (lock === undefined)
+  if (early !== undefined) return serveTargets(parts, signal, early)
+  await using copies = await prepareCopies(parts, signal)
+  if (copies === undefined)
     return parts.targets.map(({ location }) => emptyResult(location.name, 'another run is copying to the targets now'))
-  try {
-    const results = await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal)))
-    // That it cannot be written down does not make a good backup a bad one.
-    await noteStanding(parts, results).catch(() => {})
-    return results
-  } finally {
-    lock[Symbol.dispose]()
-  }
+  return await serveTargets(parts, signal, copies)
+}
+
+async function serveTargets(parts: BackupParts, signal: AbortSignal, early: EarlyCopies): Promise<TargetResult[]> {
+  const results = await Promise.all(parts.targets.map((access) => serveTarget(parts, access, signal, early)))
+  // That it cannot be written down does not make a good backup a bad one.
+  await noteStanding(parts, results).catch(() => {})
+  return results
 }
 
 async function noteStanding({ clock, standing }: BackupParts, results: readonly TargetResult[]): Promise<void> {
@@ -71,14 +72,21 @@ export function requireWhole(results: readonly TargetResult[]): void {
   })
 }
 
-async function serveTarget(parts: BackupParts, { location, open }: TargetAccess, signal: AbortSignal): Promise<TargetResult> {
+async function serveTarget(
+  parts: BackupParts,
+  { location, open }: TargetAccess,
+  signal: AbortSignal,
+  early: EarlyCopies,
+): Promise<TargetResult> {
   const result = emptyResult(location.name)
   try {
     const target = await open()
     for (const entry of await lacking(parts, target)) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
-      await copyBundle(parts, target, entry, lockedUntil(entry, [], location.rules, parts.clock.now()))
+      const until = lockedUntil(entry, [], location.rules, parts.clock.now())
+      const sent = (await early.of(entry.name, target.name)) ?? (await send(parts, target, entry, until, signal))
+      await completeCopy(parts, target, entry, sent, until)
       result.copied.push(entry.name)
     }
     await pruneTarget(parts, { location, open }, target, result)
@@ -98,41 +106,42 @@ async function lacking(parts: BackupParts, target: Target): Promise<CatalogueEnt
   return here.filter(({ name, state }) => !whole.has(name) && (name > newestThere || state.copies?.[target.name] === undefined))
 }
 
-/** The copy is sealed to people only: whoever has this host cannot open what left it. It is read back before its sidecar names it. */
-async function copyBundle(parts: BackupParts, target: Target, entry: CatalogueEntry, until: Date | undefined): Promise<void> {
-  const { host, config, catalogue, clock, keysIn, secretStore } = parts
-  const sidecar = entry.sidecar as Sidecar
+/** The copy is sealed to people only: whoever has this host cannot open what left it. */
+async function send(
+  { host, config, catalogue, progress }: BackupParts,
+  target: Target,
+  entry: CatalogueEntry,
+  lockedUntil: Date | undefined,
+  signal: AbortSignal,
+): Promise<SentFile> {
   const recipients = config['backup.recipients']
   const file = await catalogue.open(entry.name)
-  const isForPeople = sidecar.artefact.recipients.toSorted().join() === recipients.toSorted().join()
-  const sent = sha256Of(isForPeople ? file.read() : resealedStream(await host.identities(), file.read(), recipients))
-  let bytes = 0
-  await target.put(
-    entry.name,
-    counted(sent.bytes, (size) => {
-      bytes += size
-      parts.progress({ phase: `copying to ${target.name}`, bytesDone: bytes, bytesTotal: Math.max(bytes, entry.bytes) })
-    }),
-    until,
-  )
-  const sha256 = sent.value()
-  await readBack(target, entry.name, sha256)
-  const signingKey = keysIn(await secretStore.capture()).signingKey as Secret
-  const artefact = { name: entry.name, bytes, sha256, recipients: [...recipients] }
-  const copy: Sidecar = { ...sidecar, artefact, artefact_signature: signValue(artefact, signingKey).signature }
-  await target.put(sidecarName(entry.name), once(Buffer.from(JSON.stringify(copy, null, 2))), until)
-  const copies = { ...entry.state.copies, [target.name]: { at: clock.now().toISOString(), bytes, sha256 } }
-  await catalogue.addState(entry.name, { copies })
+  const isForPeople = entry.sidecar?.artefact.recipients.toSorted().join() === recipients.toSorted().join()
+  const body = isForPeople ? file.read() : resealedStream(await host.identities(), file.read(), recipients)
+  return sendFile(target, entry.name, {
+    content: inOrder(body),
+    lockedUntil,
+    signal,
+    onSent: (bytesDone) =>
+      progress({ phase: `copying to ${target.name}`, bytesDone, bytesTotal: Math.max(bytesDone, entry.bytes) }),
+  })
 }
 
-async function readBack(target: Target, name: string, sha256: string): Promise<void> {
-  const read = sha256Of(target.open(name))
-  for await (const _ of read.bytes);
-  if (read.value() === sha256) return
-  await target.remove(name).catch(() => {})
-  throw new AppError('unreachable', `target "${target.name}": "${name}" read back is not what was sent`, {
-    hint: 'the target or the way to it is faulty; the copy was not published',
-  })
+/** It is read back before its sidecar names it. */
+async function completeCopy(
+  { config, catalogue, clock, keysIn, secretStore }: BackupParts,
+  target: Target,
+  entry: CatalogueEntry,
+  sent: SentFile,
+  lockedUntil: Date | undefined,
+): Promise<void> {
+  const found = await readBack(target, entry.name, sent)
+  const signingKey = keysIn(await secretStore.capture()).signingKey as Secret
+  const artefact = { name: entry.name, ...found, recipients: [...config['backup.recipients']] }
+  const sidecar = { ...(entry.sidecar as Sidecar), artefact, artefact_signature: signValue(artefact, signingKey).signature }
+  await target.put(sidecarName(entry.name), inOrder(once(Buffer.from(JSON.stringify(sidecar, null, 2)))), lockedUntil)
+  const copies = { ...entry.state.copies, [target.name]: { at: clock.now().toISOString(), ...found } }
+  await catalogue.addState(entry.name, { copies })
 }
 
 /** A credential that may only add is as good: the target's own rules then remove what is old. */
@@ -185,15 +194,4 @@ async function extendLocks(
       return
     }
   }
-}
-
-async function* counted(source: AsyncIterable<Buffer>, add: (bytes: number) => void): AsyncGenerator<Buffer> {
-  for await (const chunk of source) {
-    add(chunk.length)
-    yield chunk
-  }
-}
-
-export async function* once(content: Buffer): AsyncGenerator<Buffer> {
-  yield content
 }

@@ -18,6 +18,7 @@ import type { Store } from '../store/store.ts'
 import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
+import type { EarlyCopies } from './early-copies.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
 import { openPointInTime } from './point-in-time.ts'
 
@@ -41,9 +42,15 @@ export interface BackupResult {
  * The bundle gets its final name only after the captured keys have opened every envelope in the captured dump, and the sealed file was
  * read back. Until then, and after any failure, the bundles that were there before are untouched.
  *
+ * @param copies are sent meanwhile
  * @throws AppError `locked` · `keys-do-not-fit` (22) · `verification-failed` (20, kept as damaged) · `preflight` · `config`
  */
-export async function createBackup(parts: BackupParts, store: Store, signal: AbortSignal): Promise<BackupResult> {
+export async function createBackup(
+  parts: BackupParts,
+  store: Store,
+  signal: AbortSignal,
+  copies?: EarlyCopies,
+): Promise<BackupResult> {
   const started = performance.now()
   const clock = new StageClock()
   using _lock = await parts.locks.hold('backup')
@@ -54,6 +61,7 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   await captureKeys(parts, store)
   clock.end('look at secrets and settings')
 
+  const name = await freeName(parts, recipients.length > 0)
   await using draft = await parts.catalogue.startDraft()
   await using held = await openPointInTime(parts, store, previous, AbortSignal.any([signal, run.signal]))
   const { point, method } = held
@@ -66,12 +74,16 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const input = { point, database: store.databaseName, parts, opener, dump, expectedBytes, signal: held.signal }
   parts.progress({ phase: 'reading the database' })
   let archiveMs = 0
-  const manifest = await writeBundle({
+  const sealing = recipients.length > 0 ? await sealWrapping(recipients) : undefined
+  const { signed, head } = await writeBundle({
     members,
     archive: timed(gzipBlocks(dumpStore(input)), (waitedMs) => (archiveMs += waitedMs)),
-    wrapping: recipients.length > 0 ? await sealWrapping(recipients) : gzipWrapping,
+    wrapping: sealing ?? gzipWrapping,
     file: draft,
     signingKey,
+    begin(headBytes) {
+      if (sealing !== undefined) copies?.begin({ name, draft, wrapping: sealing, headBytes })
+    },
     async describe(digests) {
       clock.endDivided(waitsOf(dump, archiveMs), 'seal and write')
       await held.proveAndRelease()
@@ -85,17 +97,17 @@ export async function createBackup(parts: BackupParts, store: Store, signal: Abo
   const written = await draft.finish()
   clock.end('sync and read back')
   const { proof } = dump
-  const name = await freeName(parts, recipients.length > 0)
   if (proof.failureCount > 0) throw await keptAsDamaged(draft, name, proof)
 
   const artefact = { name, ...written, recipients }
-  const sidecar: Sidecar = { ...manifest, artefact, artefact_signature: signValue(artefact, signingKey).signature }
+  const sidecar: Sidecar = { ...signed, artefact, artefact_signature: signValue(artefact, signingKey).signature }
   signal.throwIfAborted()
   run.requireHeld()
   await draft.publish(name, sidecar)
+  copies?.complete(head)
   clock.end('publish')
   const durationMs = performance.now() - started
-  const state = { verified_at: manifest.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
+  const state = { verified_at: signed.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
   await parts.catalogue.addState(name, state)
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }

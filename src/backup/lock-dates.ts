@@ -12,10 +12,19 @@ const slackMs = 10 * minuteMs
  * @returns undefined where nothing is locked, or the date has passed: no store takes one
  */
 export function lockedUntil(entry: CatalogueEntry, tiers: readonly Tier[], rules: TargetRules, now: Date): Date | undefined {
-  if (rules.lockMode === 'none') return undefined
   const daysOf = { day: 0, week: rules.weekly * 7, month: rules.monthly * 31 }
   const promoted = tiers.filter(({ isOver }) => isOver).map(({ period }) => daysOf[period])
-  const days = Math.max(1, rules.lockDays || rules.daily, ...promoted)
-  const until = takenAt(entry).getTime() + days * dayMs
+  return locked(takenAt(entry), promoted, rules, now)
+}
+
+/** The same for a bundle of which nothing is known but when it was taken. */
+export function firstLock(taken: Date, rules: TargetRules, now: Date): Date | undefined {
+  return locked(taken, [], rules, now)
+}
+
+function locked(taken: Date, promotedDays: readonly number[], rules: TargetRules, now: Date): Date | undefined {
+  if (rules.lockMode === 'none') return undefined
+  const days = Math.max(1, rules.lockDays || rules.daily, ...promotedDays)
+  const until = taken.getTime() + days * dayMs
   return until > now.getTime() + slackMs ? new Date(until) : undefined
 }

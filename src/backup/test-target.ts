@@ -1,8 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '../core/app-error.ts'
+import { once } from '../core/chunks.ts'
 import { prefixOf } from '../target/location.ts'
-import { probePrefix, type Target, type TargetInspection, type TargetLocation, type TargetRules } from '../target/target.ts'
-import { once } from './copy-to-targets.ts'
+import {
+  inOrder,
+  probePrefix,
+  type Target,
+  type TargetInspection,
+  type TargetLocation,
+  type TargetRules,
+} from '../target/target.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
 
 export interface TargetProbe {
@@ -28,7 +35,7 @@ export async function testTarget(target: Target): Promise<TargetProbe> {
   const started = performance.now()
   const name = `${probePrefix}${randomUUID()}`
   const content = Buffer.from(`a test of this target: it may be removed\n${randomUUID()}\n`)
-  await target.put(name, once(content))
+  await target.put(name, inOrder(once(content)))
   const parts: Buffer[] = []
   for await (const chunk of target.open(name)) parts.push(chunk)
   if (!Buffer.concat(parts).equals(content))

@@ -16,8 +16,13 @@ const payloadNonceBytes = 16
 const maxHeaderBytes = 64 * 1024
 export const ageMagic = Buffer.from('age-encryption.org/v1\n')
 
+export interface SealWrapping extends Wrapping {
+  /** Opens what `body` has sealed, to seal it for others too. @throws AppError `corrupt` */
+  openBody(sealed: AsyncIterable<Buffer>, headBytes: number): AsyncIterable<Buffer>
+}
+
 /** Seals to recipients. @throws AppError `config` a recipient is malformed, or there is none */
-export async function sealWrapping(recipients: readonly string[]): Promise<Wrapping> {
+export async function sealWrapping(recipients: readonly string[]): Promise<SealWrapping> {
   const { header, fileKey } = await makeHeader(recipients)
   const payloadNonce = randomBytes(payloadNonceBytes)
   const key = payloadKey(fileKey, payloadNonce)
@@ -26,6 +31,7 @@ export async function sealWrapping(recipients: readonly string[]): Promise<Wrapp
     spaceOf: (headBytes) => start.length + headBytes + tagBytes * (headBytes / chunkBytes),
     head: (plain, isAll) => Buffer.concat([start, ...sealHead(key, plain, isAll)]),
     body: (plain, headBytes) => sealBody(key, plain, headBytes / chunkBytes),
+    openBody: (sealed, headBytes) => openChunks(key, new ByteQueue(sealed), headBytes / chunkBytes),
   }
 }
 
@@ -64,15 +70,19 @@ export async function* openSealedStream(identities: readonly Secret[], source: A
   const nonce = await queue.peek(payloadNonceBytes)
   if (nonce.length < payloadNonceBytes) throw damaged('it is cut short')
   const key = payloadKey(fileKey, Buffer.from(queue.take(payloadNonceBytes)))
+  if (await queue.isAtEnd()) throw damaged('it is cut short')
+  yield* openChunks(key, queue, 0)
+}
+
+/** Nothing at all is opened as nothing: where chunks must be, the caller has looked. */
+async function* openChunks(key: Buffer, queue: ByteQueue, firstChunk: number): AsyncGenerator<Buffer> {
   const size = chunkBytes + tagBytes
   let chunk = await queue.peek(size)
-  for (let n = 0; ; n++) {
-    const current = chunk.length > 0 ? queue.take(chunk.length) : chunk
+  for (let n = firstChunk; chunk.length > 0; n++) {
+    const current = queue.take(chunk.length)
     chunk = await queue.peek(size)
-    const isLast = chunk.length === 0
-    const plaintext = openChunk(key, chunkNonce(n, isLast), current)
+    const plaintext = openChunk(key, chunkNonce(n, chunk.length === 0), current)
     if (plaintext.length > 0) yield plaintext
-    if (isLast) return
   }
 }
 

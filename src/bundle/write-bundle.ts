@@ -24,8 +24,16 @@ interface BundleInput {
   wrapping: Wrapping
   file: BundleFile
   signingKey: Secret
+  /** Hears how large the head will be before anything is written, for whoever wants to follow what stands behind it. */
+  begin(headBytes: number): void
   /** Gets the digests of all members when the archive has passed, and gives the manifest. */
   describe(digests: Manifest['members']): Promise<Manifest>
+}
+
+export interface WrittenBundle {
+  signed: SignedManifest
+  /** What the tar begins with, and whether that is all of it. */
+  head: { plain: Buffer; isAll: boolean }
 }
 
 const tarBlockBytes = 512
@@ -36,7 +44,7 @@ const tarEndBytes = 2 * tarBlockBytes
  * Writes a bundle in one pass: members, archive, and the signed manifest last, because digests are known last. The size of the archive
  * stands before it, so the head of the tar is held back until the end; nothing is written to disk that is not enclosed.
  */
-export async function writeBundle(input: BundleInput): Promise<SignedManifest> {
+export async function writeBundle(input: BundleInput): Promise<WrittenBundle> {
   const { members, wrapping, file } = input
   const start = (await packed(members)).subarray(0, -tarEndBytes)
   const headBytes = Math.ceil((start.length + tarBlockBytes) / headUnit) * headUnit
@@ -55,9 +63,11 @@ export async function writeBundle(input: BundleInput): Promise<SignedManifest> {
     signed = { manifest, ...signValue(manifest, input.signingKey) }
     yield packed([{ name: manifestName, content: Buffer.from(`${JSON.stringify(signed, null, 2)}\n`) }])
   }
+  input.begin(headBytes)
   await file.write(wrapping.body(behindHead(tar, pieces()), headBytes), wrapping.spaceOf(headBytes))
-  await file.write(Readable.from([wrapping.head(head, tar.passed === 0)]), 0)
-  return signed as unknown as SignedManifest
+  const isAll = tar.passed === 0
+  await file.write(Readable.from([wrapping.head(head, isAll)]), 0)
+  return { signed: signed as unknown as SignedManifest, head: { plain: head, isAll } }
 }
 
 interface RunningTar {

@@ -5,6 +5,7 @@ import type { CatalogueEntry } from '../backup/catalogue.ts'
 import { bytesOf, countsOf, newestBundle } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { type BackupResult, createBackup } from '../backup/create-backup.ts'
+import { prepareCopies } from '../backup/early-copies.ts'
 import { isBadBundle, verifyListed } from '../backup/verify-listed.ts'
 import type { Manifest } from '../bundle/manifest.ts'
 import { AppError, messageOf } from '../core/app-error.ts'
@@ -29,10 +30,11 @@ export const commands: Command[] = [
       let beat = ''
       let targets: TargetResult[] = []
       const result = await context.withStore(host, async (store) => {
+        await using early = await prepareCopies(host.backup, context.signal)
         const failure = { event: 'backup.failed', subject: 'host' }
-        const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal))
+        const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal, early))
         await store.commit([backupTaken(hostActor, taken)])
-        targets = await copied(host.backup, store, hostActor, context.signal)
+        targets = await copied(host.backup, store, hostActor, context.signal, early)
         retention = await retained(host.backup, store, hostActor)
         beat = await heartbeat(host.backup, targets)
         return taken

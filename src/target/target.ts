@@ -1,10 +1,12 @@
+import { dayMs } from '../core/clock.ts'
+
 /** A place off this host where finished bundles are kept. Every method throws AppError `unreachable`, naming the target. */
 export interface Target {
   readonly name: string
   /** Where it is, without anything secret. */
   readonly place: string
   /** Stores a file. It is seen under its name when it is whole, or not at all; where locks exist it cannot be removed before `lockedUntil`. */
-  put(name: string, content: AsyncIterable<Buffer>, lockedUntil?: Date): Promise<void>
+  put(name: string, content: Content, lockedUntil?: Date): Promise<void>
   /** What is there. */
   list(): Promise<{ name: string; bytes: number }[]>
   /** @throws AppError `not-found` */
@@ -17,6 +19,19 @@ export interface Target {
   extendLock?(name: string, until: Date): Promise<void>
   /** What this credential could do to what is there. */
   inspect?(): Promise<TargetInspection>
+}
+
+/** What a target is given to store. The head stands first and is taken last: what it says may be known only when all behind it is made. */
+export interface Content {
+  /** The size of the head, which may be 0. */
+  headBytes: number
+  head: Promise<Buffer>
+  body: AsyncIterable<Buffer>
+}
+
+/** Content that is known in the order in which it stands. */
+export function inOrder(body: AsyncIterable<Buffer>): Content {
+  return { headBytes: 0, head: Promise.resolve(Buffer.alloc(0)), body }
 }
 
 export interface FileVersion {
@@ -33,6 +48,14 @@ export interface TargetInspection {
   canLock: boolean
   /** Whether this credential could remove a file in spite of a governance lock; undefined where that could not be tried. */
   canBypassLock: boolean | undefined
+}
+
+/** Names of uploads to a folder that are under way. */
+export const uploadPrefix = '.new-'
+
+/** Whether an upload with this name and time of its last change was left by a run that was killed. */
+export function isAbandoned(name: string, changedAt: number): boolean {
+  return name.startsWith(uploadPrefix) && Date.now() - changedAt > 2 * dayMs
 }
 
 /** Names of what a test of a target leaves there. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,6 +12,7 @@ import { copyToTargets } from '../../src/backup/copy-to-targets.ts'
 import { type Manifest, newSigningKey, signValue } from '../../src/bundle/manifest.ts'
 import { openAzureTarget } from '../../src/target/azure-blob/target.ts'
 import { parseLocation } from '../../src/target/location.ts'
+import { inOrder } from '../../src/target/target.ts'
 import { needs } from '../servers.ts'
 import { startAzurite, startMinio, startProxy, startSshd } from '../target-servers.ts'
 import { newHost, type TestHost } from '../test-host.ts'
@@ -30,6 +31,13 @@ interface TargetReport {
   note: string
 }
 
+/** What runs that were killed have left in a folder: one long ago, one just now. */
+async function leaveUploads(folder: string): Promise<void> {
+  for (const name of ['.new-old', '.new-recent']) await writeFile(join(folder, name), 'half')
+  const long = new Date(Date.now() - 3 * 86_400_000)
+  await utimes(join(folder, '.new-old'), long, long)
+}
+
 async function created(host: TestHost): Promise<{ exitCode: number; bundle: string; targets: TargetReport[]; said: string }> {
   const run = await host.cli('backup', 'create', '--json')
   const summary = run.stdout
@@ -44,10 +52,11 @@ test('disk: a copy is sealed to people only, verified from there, and restored f
   const folder = await folderOf(t)
   await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
   await host.furnish(3)
+  await leaveUploads(folder)
   const { exitCode, bundle, targets } = await created(host)
   assert.equal(exitCode, 0)
   assert.deepEqual(targets, [{ target: 'nas', copied: [bundle], removed: [], error: '', note: '' }])
-  assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`])
+  assert.deepEqual((await readdir(folder)).sort(), ['.new-recent', bundle, `${bundle}.manifest.json`])
   assert.equal((await stat(join(folder, bundle))).mode & 0o777, 0o600)
 
   const refused = await host.cli('backup', 'verify', '--from', 'nas')
@@ -221,9 +230,11 @@ test(
     const secrets = { CAP_TARGET_BOX_PRIVATE_KEY_FILE: server.privateKeyFile }
     await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `box=${url}`, ...secrets })
     await host.furnish(2)
+    await leaveUploads(folder)
     const { exitCode, bundle, said } = await created(host)
     assert.equal(exitCode, 0, said)
-    assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`])
+    assert.deepEqual((await readdir(folder)).sort(), ['.new-recent', bundle, `${bundle}.manifest.json`])
+    await rm(join(folder, '.new-recent'))
     await host.ok('backup', 'verify', '--from', 'box', '--identity', host.paths.recoveryKit)
     await host.ok('backup', 'target', 'test', 'box')
     assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`], 'the probe leaves nothing')
@@ -335,7 +346,7 @@ test('azure-blob: the call that publishes a blob also locks it, and a lock is ma
   const location = parseLocation(`blob=azure-blob://acct/vault?endpoint=${endpoint}&lock_mode=compliance`)
   const target = openAzureTarget(location, (name) => (name === 'ACCOUNT_KEY' ? 'a2V5' : undefined))
   const until = new Date(1_900_000_000_000)
-  await target.put('bundle', Readable.from([Buffer.from('content')]), until)
+  await target.put('bundle', inOrder(Readable.from([Buffer.from('content')])), until)
   const commit = seen.find(({ url }) => url.includes('comp=blocklist'))
   assert.deepEqual([commit?.mode, new Date(commit?.until ?? '')], ['locked', until])
   assert.ok(seen.filter(({ url }) => url.includes('comp=block&')).every((request) => request.until === ''))

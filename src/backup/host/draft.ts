@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { type FileHandle, rename, rm, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
-import type { Draft, Sidecar, WrittenFile } from '../catalogue.ts'
+import type { Draft, GrowingFile, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
 const readBytes = 256 * 1024
@@ -14,7 +14,9 @@ export class FileDraft implements Draft {
   readonly #directory: string
   readonly #handle: FileHandle
   readonly #parts: WrittenPart[] = []
+  #grown = Promise.withResolvers<void>()
   #isPlaced = false
+  #isClosed = false
 
   constructor(path: string, directory: string, handle: FileHandle) {
     this.#path = path
@@ -23,11 +25,41 @@ export class FileDraft implements Draft {
   }
 
   async write(source: AsyncIterable<Buffer>, position: number): Promise<void> {
-    const written = await writeAll(this.#handle, source, position).catch((error) => {
+    const part: WrittenPart = { position, bytes: 0, sha256: '' }
+    this.#parts.push(part)
+    const grow = (bytes: number) => {
+      part.bytes = bytes
+      this.#tellFollowers()
+    }
+    part.sha256 = await writeAll(this.#handle, source, position, grow).catch((error) => {
       if (systemCodeOf(error) !== 'ENOSPC') throw error
       throw diskFull(this.#directory, error)
     })
-    if (written.bytes > 0) this.#parts.push({ position, ...written })
+    this.#tellFollowers()
+  }
+
+  async follow(position: number): Promise<GrowingFile> {
+    const handle = await open(this.#path, 'r')
+    return { bytes: this.#grownFrom(handle, position), [Symbol.asyncDispose]: () => handle.close() }
+  }
+
+  async *#grownFrom(handle: FileHandle, start: number): AsyncGenerator<Buffer> {
+    for (let done = 0; ; ) {
+      const grown = this.#grown.promise
+      const part = this.#parts.find(({ position }) => position === start)
+      const { bytes = 0, sha256 = '' } = part ?? {}
+      const isOver = this.#isClosed
+      yield* readHandle(handle, start + done, bytes - done)
+      done = bytes
+      if (sha256 !== '') return
+      if (isOver) throw new AppError('failed', 'the bundle that was followed was given up')
+      await grown
+    }
+  }
+
+  #tellFollowers(): void {
+    this.#grown.resolve()
+    this.#grown = Promise.withResolvers()
   }
 
   async finish(): Promise<WrittenFile> {
@@ -67,6 +99,8 @@ export class FileDraft implements Draft {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    this.#tellFollowers()
     await this.#handle.close()
     if (!this.#isPlaced) await unlink(this.#path)
   }
@@ -89,21 +123,28 @@ function notWhatWasWritten(directory: string): AppError {
   })
 }
 
-/** One write is under way while the next chunk is made. */
-async function writeAll(handle: FileHandle, source: AsyncIterable<Buffer>, start: number): Promise<WrittenFile> {
+/** One write is under way while the next chunk is made. @returns the SHA-256 of everything */
+async function writeAll(
+  handle: FileHandle,
+  source: AsyncIterable<Buffer>,
+  start: number,
+  grow: (bytes: number) => void,
+): Promise<string> {
   const hash = createHash('sha256')
   let bytes = 0
   let writing: Promise<unknown> = Promise.resolve()
   // Each write is worth its system call.
   for await (const chunk of grouped(source, readBytes)) {
     await writing
+    grow(bytes)
     writing = writeWhole(handle, chunk, start + bytes)
     writing.catch(() => {})
     hash.update(chunk)
     bytes += chunk.length
   }
   await writing
-  return { bytes, sha256: hash.digest('hex') }
+  grow(bytes)
+  return hash.digest('hex')
 }
 
 /** A disk that is nearly full takes a part of a write without an error; the next write tells. */

@@ -3,7 +3,7 @@ import { AppError } from '../../core/app-error.ts'
 import { sleep } from '../../core/clock.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
-const documentsPerBatch = 1000
+const documentsPerBatch = 500
 
 export interface RawRead {
   database: Db

@@ -3,7 +3,7 @@ import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCre
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
 import { withoutSilence } from '../idle.ts'
-import type { Target, TargetLocation, TargetSecrets } from '../target.ts'
+import type { Content, Target, TargetLocation, TargetSecrets } from '../target.ts'
 
 /** 50,000 blocks of this make 390 GiB. */
 const blockBytes = 8 * 1024 * 1024
@@ -33,15 +33,18 @@ class AzureTarget implements Target {
     this.#container = serviceOf(location, secrets).getContainerClient(container)
   }
 
-  async put(name: string, content: AsyncIterable<Buffer>, lockedUntil?: Date): Promise<void> {
+  async put(name: string, { head, body }: Content, lockedUntil?: Date): Promise<void> {
     const blob = this.#container.getBlockBlobClient(this.#prefix + name)
     const ids: string[] = []
+    const stage = async (number: number, block: Buffer) => {
+      const id = Buffer.from(String(number).padStart(6, '0')).toString('base64')
+      await blob.stageBlock(id, block, block.length)
+      return id
+    }
     try {
-      for await (const block of grouped(content, blockBytes)) {
-        const id = Buffer.from(String(ids.length).padStart(6, '0')).toString('base64')
-        await blob.stageBlock(id, block, block.length)
-        ids.push(id)
-      }
+      for await (const block of grouped(body, blockBytes)) ids.push(await stage(ids.length + 1, block))
+      const start = await head
+      if (start.length > 0) ids.unshift(await stage(0, start))
       await blob.commitBlockList(ids, lockedUntil === undefined ? {} : { immutabilityPolicy: this.#policy(lockedUntil) })
     } catch (error) {
       throw this.#failure(error)

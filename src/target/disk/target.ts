@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
-import type { Target, TargetLocation } from '../target.ts'
+import { type Content, isAbandoned, type Target, type TargetLocation, uploadPrefix } from '../target.ts'
 
 const readBytes = 256 * 1024
 
@@ -21,9 +21,10 @@ class DiskTarget implements Target {
     this.place = folder
   }
 
-  async put(name: string, content: AsyncIterable<Buffer>): Promise<void> {
-    const temporary = join(this.place, `.new-${randomUUID()}`)
+  async put(name: string, content: Content): Promise<void> {
+    const temporary = join(this.place, uploadPrefix + randomUUID())
     try {
+      await this.#removeAbandoned()
       await this.#write(temporary, content)
       await rename(temporary, join(this.place, name))
       await using folder = await open(this.place, 'r')
@@ -64,9 +65,22 @@ class DiskTarget implements Target {
     })
   }
 
-  async #write(path: string, content: AsyncIterable<Buffer>): Promise<void> {
+  async #removeAbandoned(): Promise<void> {
+    for (const name of (await readdir(this.place)).filter((name) => name.startsWith(uploadPrefix))) {
+      const path = join(this.place, name)
+      const found = await stat(path).catch(() => undefined)
+      if (found !== undefined && isAbandoned(name, found.mtimeMs)) await rm(path, { force: true })
+    }
+  }
+
+  async #write(path: string, { headBytes, head, body }: Content): Promise<void> {
     await using file = await open(path, 'wx', 0o600)
-    for await (const chunk of content) await file.appendFile(chunk)
+    let position = headBytes
+    for await (const chunk of body) {
+      await writeWhole(file, chunk, position)
+      position += chunk.length
+    }
+    await writeWhole(file, await head, 0)
     await file.sync()
   }
 
@@ -79,5 +93,13 @@ class DiskTarget implements Target {
           : 'look at its owner, its mode and its free space',
       cause: error,
     })
+  }
+}
+
+/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
+async function writeWhole(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done)
+    done += bytesWritten
   }
 }
