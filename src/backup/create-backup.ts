@@ -104,11 +104,11 @@ export async function createBackup(
   signal.throwIfAborted()
   run.requireHeld()
   await draft.publish(name, sidecar)
-  copies?.complete(head)
   clock.end('publish')
   const durationMs = performance.now() - started
   const state = { verified_at: signed.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
   await parts.catalogue.addState(name, state)
+  copies?.complete(head)
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }
 }

@@ -1,10 +1,14 @@
 import { type SealWrapping, sealWrapping } from '../bundle/age-stream.ts'
 import type { WrittenBundle } from '../bundle/write-bundle.ts'
 import { AppError, isAppError } from '../core/app-error.ts'
+import { sleep } from '../core/clock.ts'
 import type { Draft } from './catalogue.ts'
 import { firstLock } from './lock-dates.ts'
 import type { BackupParts, TargetAccess } from './parts.ts'
 import { type SentFile, sendFile } from './send-file.ts'
+
+/** A target that does not answer keeps nobody from hearing why a backup failed. */
+const giveUpMs = 4_000
 
 /** A bundle that grows. */
 interface Growing {
@@ -15,8 +19,8 @@ interface Growing {
 }
 
 /**
- * Copies that are sent while their bundle is still being made, as fast as each target takes them: they follow the file, so a slow one
- * keeps nothing. The head of the bundle stands first and is given last, when the bundle is published; until then no target shows a copy.
+ * Copies that are sent while their bundle is still being made, as fast as each target takes them: they follow the file, so no target is
+ * waited for. The head of the bundle stands first and is given last, when the bundle is published; until then no target shows a copy.
  */
 export class EarlyCopies implements AsyncDisposable {
   readonly #parts: BackupParts
@@ -40,7 +44,7 @@ export class EarlyCopies implements AsyncDisposable {
     this.#name = growing.name
     for (const access of this.#parts.targets) {
       const sent = this.#send(access, growing)
-      // Who wants the copy hears of it.
+      // It is then sent again, when the bundle is there.
       sent.catch(() => {})
       this.#sent.set(access.location.name, sent)
     }
@@ -51,10 +55,11 @@ export class EarlyCopies implements AsyncDisposable {
     this.#head.resolve(head)
   }
 
-  /** The copy of a bundle at a target, when all of it was sent; undefined when none was begun. @throws as the target did */
+  /** The copy of a bundle at a target, when all of it was sent; undefined when none was begun, or it failed on the way. */
   async of(bundle: string, target: string): Promise<SentFile | undefined> {
     this.#isAwaited = true
-    return bundle === this.#name ? this.#sent.get(target) : undefined
+    const sent = bundle === this.#name ? this.#sent.get(target) : undefined
+    return Promise.race([sent?.catch(() => undefined), aborted(this.#signal)])
   }
 
   /** Gives up what is still under way. */
@@ -62,8 +67,11 @@ export class EarlyCopies implements AsyncDisposable {
     const reason = new AppError('failed', 'the backup this is a copy of did not succeed')
     this.#givenUp.abort(reason)
     this.#head.reject(reason)
-    await Promise.allSettled(this.#sent.values())
-    this.#lock[Symbol.dispose]()
+    const limit = new AbortController()
+    // While anything may still arrive there, nobody else sends.
+    const settled = Promise.allSettled(this.#sent.values()).then(() => this.#lock[Symbol.dispose]())
+    await Promise.race([settled, sleep(giveUpMs, limit.signal)])
+    limit.abort()
   }
 
   async #send({ location, open }: TargetAccess, { name, draft, wrapping, headBytes }: Growing): Promise<SentFile> {
@@ -81,6 +89,14 @@ export class EarlyCopies implements AsyncDisposable {
       onSent: (bytesDone) => this.#isAwaited && progress({ phase: `copying to ${location.name}`, bytesDone }),
     })
   }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const fail = () => reject(signal.reason)
+    if (signal.aborted) fail()
+    else signal.addEventListener('abort', fail, { once: true })
+  })
 }
 
 /** @returns undefined where there is nowhere to copy to, or another run is copying now */

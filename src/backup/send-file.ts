@@ -26,7 +26,7 @@ export async function sendFile(target: Target, name: string, { content, lockedUn
     }
   }
   const body = sha256Of(watched())
-  await target.put(name, { ...content, body: body.bytes }, lockedUntil)
+  await target.put(name, { ...content, body: body.bytes, signal }, lockedUntil)
   const head = await content.head
   const sent = { bytes, sha256: body.value() }
   return head.length === 0 ? [sent] : [{ bytes: head.length, sha256: createHash('sha256').update(head).digest('hex') }, sent]

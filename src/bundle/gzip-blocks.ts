@@ -61,6 +61,8 @@ class Lane {
   constructor(level: number) {
     this.#deflate = createDeflateRaw({ level, memLevel: 9, chunkSize: outputBytes, flush: constants.Z_FULL_FLUSH })
     this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk))
+    // Whoever waits for the block hears of it too.
+    this.#deflate.on('error', () => {})
   }
 
   get isFull(): boolean {

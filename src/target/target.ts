@@ -27,6 +27,8 @@ export interface Content {
   headBytes: number
   head: Promise<Buffer>
   body: AsyncIterable<Buffer>
+  /** Ends an upload that nobody wants any more, also while the target is silent. */
+  signal?: AbortSignal
 }
 
 /** Content that is known in the order in which it stands. */
@@ -52,10 +54,11 @@ export interface TargetInspection {
 
 /** Names of uploads to a folder that are under way. */
 export const uploadPrefix = '.new-'
+const uploadPattern = /^\.new-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /** Whether an upload with this name and time of its last change was left by a run that was killed. */
 export function isAbandoned(name: string, changedAt: number): boolean {
-  return name.startsWith(uploadPrefix) && Date.now() - changedAt > 2 * dayMs
+  return uploadPattern.test(name) && Date.now() - changedAt > 2 * dayMs
 }
 
 /** Names of what a test of a target leaves there. */

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -25,14 +27,15 @@ test(
     await using azurite = await startAzurite('vault')
     await using sshd = await startSshd()
     const [nas, box] = [await folderOf(t), await folderOf(t)]
-    const there = () => arrived(minio, azurite, [nas, box])
-    await minio.createBucket('vault')
+    let bundle = ''
+    const there = () => arrived(minio, azurite, [nas, box], bundle)
+    await minio.createBucket('vault', { isLocked: true })
     await using host = await newHost({
       ...mongoEnvironment(server.uri),
       CERTAUTOPILOT_BACKUP_TARGETS: [
         `nas=disk://${nas}`,
         `box=sftp://${sshd.address}${box}?host_key=${encodeURIComponent(sshd.hostKey)}`,
-        `vault=s3://vault?endpoint=${minio.endpoint}`,
+        `vault=s3://vault?endpoint=${minio.endpoint}&lock_mode=governance&lock_days=1`,
         `blob=azure-blob://${azurite.account}/vault?endpoint=${azurite.endpoint}`,
       ].join(','),
       CAP_TARGET_BOX_PRIVATE_KEY_FILE: sshd.privateKeyFile,
@@ -48,12 +51,17 @@ test(
     await until(async () => (await there()).every(({ bytes }) => bytes > 2 * megabyte), 'a part of the copy is at every target')
     for (const { seen } of await there()) assert.deepEqual(seen, [], 'nothing is seen there yet')
     held.resolve(undefined)
-    const { exitCode, said, bundle } = await good
+    const { exitCode, said } = await good
     assert.equal(exitCode, 0, said)
+    bundle = said.match(/"bundle":"([^"]+)"/)?.[1] as string
     for (const { seen, bytes } of await there()) {
       assert.deepEqual(seen.sort(), [bundle, `${bundle}.manifest.json`])
       assert.equal(bytes, 0, 'nothing half is left there')
     }
+    assert.ok(
+      ((await minio.lockedUntil('vault', bundle))?.getTime() ?? 0) > Date.now() + 86_000_000,
+      'locked with the upload itself',
+    )
     const kit = ['--identity', host.paths.recoveryKit]
     for (const name of names) await host.ok('backup', 'verify', bundle, '--from', name, ...kit)
 
@@ -69,8 +77,32 @@ test(
       assert.deepEqual(seen.sort(), [bundle, `${bundle}.manifest.json`], 'only what was there before')
       if (!keepsHalves) assert.equal(bytes, 0, 'nothing half is left there')
     }
+
+    await spoilKey(host)
+    assert.equal((await created(host, proxy, Promise.resolve(undefined))).exitCode, 20)
+    for (const { seen } of await there())
+      assert.deepEqual(seen.sort(), [bundle, `${bundle}.manifest.json`], 'what does not open was sent, and is seen nowhere')
   },
 )
+
+test('a backup that fails says so at once, although a target that it is copied to is silent', async (t) => {
+  const silent = createServer(() => {})
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  t.after(() => void silent.close().closeAllConnections())
+  const endpoint = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+  await using host = await newHost({
+    CERTAUTOPILOT_BACKUP_TARGETS: `vault=s3://vault?endpoint=${endpoint}`,
+    CAP_TARGET_VAULT_ACCESS_KEY_ID: 'nobody',
+    CAP_TARGET_VAULT_SECRET_ACCESS_KEY: 'nothing',
+  })
+  await host.furnish(1)
+  await fill(host)
+  await spoilKey(host)
+  const started = Date.now()
+  const { exitCode, stdout, stderr } = await host.cli('backup', 'create')
+  assert.equal(exitCode, 20, stdout + stderr)
+  assert.ok(Date.now() - started < 30_000, 'the target may be silent for 60 s, and is asked five times')
+})
 
 interface Arrived {
   /** What a reader sees there. */
@@ -82,9 +114,9 @@ interface Arrived {
   keepsHalves: boolean
 }
 
-async function arrived(minio: ObjectStore, azurite: BlobServer, folders: readonly string[]): Promise<Arrived[]> {
+async function arrived(minio: ObjectStore, azurite: BlobServer, folders: readonly string[], bundle: string): Promise<Arrived[]> {
   const blobs = await inContainer(azurite)
-  return [...(await Promise.all(folders.map(inFolder))), await inBucket(minio, blobs.half), blobs]
+  return [...(await Promise.all(folders.map(inFolder))), await inBucket(minio, [...blobs.half, bundle]), blobs]
 }
 
 async function inFolder(folder: string): Promise<Arrived> {
@@ -133,8 +165,15 @@ async function created(host: TestHost, proxy: MongoProxy, event: Promise<Verdict
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const [exitCode] = (await once(child, 'close')) as [number]
-  const bundle = said.match(/"bundle":"([^"]+)"/)?.[1] ?? ''
-  return { exitCode, said, bundle }
+  return { exitCode, said }
+}
+
+/** Makes an envelope one that does not open. */
+async function spoilKey(host: TestHost): Promise<void> {
+  await host.withStore(async (store) => {
+    const [key] = (await store.find<{ _id: string }>('certificate_private_keys')).items
+    await store.commit([{ replace: 'certificate_private_keys', document: { ...key, encrypted_key: 'spoilt' } as never }])
+  })
 }
 
 /** So much that a large part of it has been written when the last collections are read. */

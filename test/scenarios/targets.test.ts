@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,10 +13,11 @@ import { copyToTargets } from '../../src/backup/copy-to-targets.ts'
 import { type Manifest, newSigningKey, signValue } from '../../src/bundle/manifest.ts'
 import { openAzureTarget } from '../../src/target/azure-blob/target.ts'
 import { parseLocation } from '../../src/target/location.ts'
+import { openSftpTarget } from '../../src/target/sftp/target.ts'
 import { inOrder } from '../../src/target/target.ts'
 import { needs } from '../servers.ts'
 import { startAzurite, startMinio, startProxy, startSshd } from '../target-servers.ts'
-import { newHost, type TestHost } from '../test-host.ts'
+import { newHost, type TestHost, until } from '../test-host.ts'
 
 async function folderOf(t: { after(run: () => Promise<void>): void }): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-target-'))
@@ -31,11 +33,13 @@ interface TargetReport {
   note: string
 }
 
+const oldUpload = `.new-${randomUUID()}`
+
 /** What runs that were killed have left in a folder: one long ago, one just now. */
 async function leaveUploads(folder: string): Promise<void> {
-  for (const name of ['.new-old', '.new-recent']) await writeFile(join(folder, name), 'half')
+  for (const name of [oldUpload, '.new-recent']) await writeFile(join(folder, name), 'half')
   const long = new Date(Date.now() - 3 * 86_400_000)
-  await utimes(join(folder, '.new-old'), long, long)
+  await utimes(join(folder, oldUpload), long, long)
 }
 
 async function created(host: TestHost): Promise<{ exitCode: number; bundle: string; targets: TargetReport[]; said: string }> {
@@ -250,6 +254,22 @@ test(
     assert.equal((await created(host)).exitCode, 3)
   },
 )
+
+test('sftp: a connection that is lost while nothing is asked ends the upload', needs('SSHD'), async (t) => {
+  await using server = await startSshd()
+  const folder = await folderOf(t)
+  const proxy = await startProxy(Number(server.address.split(':')[1]))
+  const address = server.address.replace(/\d+$/, String(proxy.port))
+  const location = parseLocation(`box=sftp://${address}${folder}?host_key=${encodeURIComponent(server.hostKey)}`)
+  const target = openSftpTarget(location, (name) => (name === 'PRIVATE_KEY_FILE' ? server.privateKeyFile : undefined))
+  const head = Promise.withResolvers<Buffer>()
+  const put = target.put('bundle', { headBytes: 4, head: head.promise, body: Readable.from([Buffer.from('body')]) })
+  await until(async () => (await readdir(folder)).length === 1, 'the body is under way')
+  await proxy[Symbol.asyncDispose]()
+  await assert.rejects(put, /closed|reset|lost/i)
+  head.resolve(Buffer.from('head'))
+  assert.ok((await readdir(folder)).every((name) => name.startsWith('.new-')))
+})
 
 test('s3: whatever the network does, no copy is there that is not whole, and the next run brings it', needs('MINIO'), async (t) => {
   await using minio = await startMinio()

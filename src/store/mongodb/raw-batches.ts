@@ -62,11 +62,14 @@ export function takeBatch(reply: Uint8Array): { id: bigint; documents: Buffer } 
 /** A walk of its own, because making an element of every document costs as much as moving them. */
 function joinMembers(array: Buffer): Buffer {
   let used = 0
-  for (let position = 4; array[position] === bsonType.document; ) {
+  let position = 4
+  while (array[position] === bsonType.document) {
     const start = array.indexOf(0, position) + 1
     position = start + array.readInt32LE(start)
     array.copyWithin(used, start, position)
     used += position - start
   }
+  if (position !== array.length - 1)
+    throw new AppError('failed', 'MongoDB answered a cursor command with something else than documents')
   return array.subarray(0, used)
 }

@@ -33,19 +33,23 @@ class AzureTarget implements Target {
     this.#container = serviceOf(location, secrets).getContainerClient(container)
   }
 
-  async put(name: string, { head, body }: Content, lockedUntil?: Date): Promise<void> {
+  async put(name: string, { head, body, signal }: Content, lockedUntil?: Date): Promise<void> {
     const blob = this.#container.getBlockBlobClient(this.#prefix + name)
     const ids: string[] = []
+    const given = signal === undefined ? {} : { abortSignal: signal }
     const stage = async (number: number, block: Buffer) => {
       const id = Buffer.from(String(number).padStart(6, '0')).toString('base64')
-      await blob.stageBlock(id, block, block.length)
+      await blob.stageBlock(id, block, block.length, given)
       return id
     }
     try {
       for await (const block of grouped(body, blockBytes)) ids.push(await stage(ids.length + 1, block))
       const start = await head
       if (start.length > 0) ids.unshift(await stage(0, start))
-      await blob.commitBlockList(ids, lockedUntil === undefined ? {} : { immutabilityPolicy: this.#policy(lockedUntil) })
+      await blob.commitBlockList(ids, {
+        ...given,
+        ...(lockedUntil === undefined ? {} : { immutabilityPolicy: this.#policy(lockedUntil) }),
+      })
     } catch (error) {
       throw this.#failure(error)
     }

@@ -26,6 +26,7 @@ class DiskTarget implements Target {
     try {
       await this.#removeAbandoned()
       await this.#write(temporary, content)
+      content.signal?.throwIfAborted()
       await rename(temporary, join(this.place, name))
       await using folder = await open(this.place, 'r')
       await folder.sync()
@@ -66,10 +67,11 @@ class DiskTarget implements Target {
   }
 
   async #removeAbandoned(): Promise<void> {
-    for (const name of (await readdir(this.place)).filter((name) => name.startsWith(uploadPrefix))) {
+    for (const name of (await readdir(this.place)).filter((found) => found.startsWith(uploadPrefix))) {
       const path = join(this.place, name)
       const found = await stat(path).catch(() => undefined)
-      if (found !== undefined && isAbandoned(name, found.mtimeMs)) await rm(path, { force: true })
+      // What belongs to somebody else may not go.
+      if (found !== undefined && isAbandoned(name, found.mtimeMs)) await rm(path, { force: true }).catch(() => {})
     }
   }
 

@@ -37,11 +37,23 @@ import {
 /** S3 wants 5 MiB at least, and others that all are the same size; 10,000 of these make 78 GiB. */
 const partBytes = 8 * 1024 * 1024
 const partsAtOnce = 2
+/** A target that does not answer is not waited for when an upload is given up. */
+const giveUpMs = 5_000
 const maxAttempts = 5
 
 /** A bucket of S3 or of anything that speaks it. Uploads are whole or not there; a lock is set with the upload itself. */
 export function openS3Target(location: TargetLocation, secrets: TargetSecrets): Target {
   return new S3Target(location, secrets)
+}
+
+interface RequestOptions {
+  abortSignal?: AbortSignal
+}
+
+interface PartsToSend {
+  start(): Promise<Buffer>
+  following: AsyncIterable<Buffer>
+  request: RequestOptions
 }
 
 type MultipartUpload = Pick<UploadPartCommandInput, 'Bucket' | 'Key' | 'UploadId'>
@@ -80,16 +92,17 @@ class S3Target implements Target {
   }
 
   /** The first part begins with the head, so it is kept and sent last. */
-  async put(name: string, { headBytes, head, body }: Content, lockedUntil?: Date): Promise<void> {
+  async put(name: string, content: Content, lockedUntil?: Date): Promise<void> {
     const lock = lockedUntil === undefined ? {} : { ObjectLockMode: this.#lockMode(), ObjectLockRetainUntilDate: lockedUntil }
     const stored = { ...this.#at(name), ...this.#extras(), ...lock, ChecksumAlgorithm: 'SHA256' } as const
-    const parts = cut(body, partBytes, partBytes - headBytes)
+    const parts = cut(content.body, partBytes, partBytes - (content.headBytes % partBytes))
+    const request = content.signal === undefined ? {} : { abortSignal: content.signal }
     try {
       const first = (await parts.next()).value ?? Buffer.alloc(0)
       const second = await parts.next()
-      const start = async () => Buffer.concat([await head, first])
-      if (second.done) await this.#client.send(new PutObjectCommand({ ...stored, Body: await start() }))
-      else await this.#putParts(stored, start, startingWith(second.value, parts))
+      const start = async () => Buffer.concat([await content.head, first])
+      if (second.done) await this.#client.send(new PutObjectCommand({ ...stored, Body: await start() }), request)
+      else await this.#putParts(stored, { start, following: startingWith(second.value, parts), request })
     } catch (error) {
       throw this.#failure(error)
     } finally {
@@ -97,40 +110,32 @@ class S3Target implements Target {
     }
   }
 
-  async #putParts(
-    stored: CreateMultipartUploadCommandInput,
-    start: () => Promise<Buffer>,
-    following: AsyncIterable<Buffer>,
-  ): Promise<void> {
+  async #putParts(stored: CreateMultipartUploadCommandInput, { start, following, request }: PartsToSend): Promise<void> {
     const { Bucket, Key } = stored
-    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(stored))
+    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(stored), request)
     const upload = { Bucket, Key, UploadId }
+    const sent: Promise<CompletedPart>[] = []
     try {
-      const sent = await this.#sendParts(upload, 2, following)
-      const Parts = [await this.#sendPart(upload, 1, await start()), ...sent]
-      await this.#client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }))
+      for await (const part of following) {
+        const sending = this.#sendPart(upload, sent.length + 2, part, request)
+        sending.catch(() => {})
+        sent.push(sending)
+        await sent.at(-partsAtOnce)
+      }
+      const Parts = [await this.#sendPart(upload, 1, await start(), request), ...(await Promise.all(sent))]
+      await this.#client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }), request)
     } catch (error) {
-      // A credential that may only add may not do this either: the lifecycle rules of the bucket then do.
-      await this.#client.send(new AbortMultipartUploadCommand(upload)).catch(() => {})
+      // A part that arrives later would stay. A credential that may only add may not do this either: the lifecycle rules of the bucket then do.
+      await Promise.allSettled(sent.slice(-partsAtOnce))
+      const limit = { abortSignal: AbortSignal.timeout(giveUpMs) }
+      await this.#client.send(new AbortMultipartUploadCommand(upload), limit).catch(() => {})
       throw error
     }
   }
 
-  /** Sends parts, numbered from `number` on, a few at once. */
-  async #sendParts(upload: MultipartUpload, number: number, parts: AsyncIterable<Buffer>): Promise<CompletedPart[]> {
-    const sent: Promise<CompletedPart>[] = []
-    for await (const part of parts) {
-      const sending = this.#sendPart(upload, number + sent.length, part)
-      sending.catch(() => {})
-      sent.push(sending)
-      await sent.at(-partsAtOnce)
-    }
-    return Promise.all(sent)
-  }
-
-  async #sendPart(upload: MultipartUpload, PartNumber: number, Body: Buffer): Promise<CompletedPart> {
+  async #sendPart(upload: MultipartUpload, PartNumber: number, Body: Buffer, request: RequestOptions): Promise<CompletedPart> {
     const command = new UploadPartCommand({ ...upload, PartNumber, Body, ChecksumAlgorithm: 'SHA256' })
-    const { ETag, ChecksumSHA256 } = await this.#client.send(command)
+    const { ETag, ChecksumSHA256 } = await this.#client.send(command, request)
     return { PartNumber, ETag, ChecksumSHA256 }
   }
 

@@ -1,10 +1,8 @@
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { Client, type ConnectConfig, type FileEntryWithStats, type SFTPWrapper } from 'ssh2'
 import { AppError, messageOf } from '../../core/app-error.ts'
-import { once } from '../../core/chunks.ts'
+import { grouped } from '../../core/chunks.ts'
 import { sleep } from '../../core/clock.ts'
 import { type Content, isAbandoned, type Target, type TargetLocation, type TargetSecrets, uploadPrefix } from '../target.ts'
 
@@ -12,8 +10,8 @@ import { type Content, isAbandoned, type Target, type TargetLocation, type Targe
 const keepAlives = 4
 const maxAttempts = 3
 const retryMs = 500
-/** What waits meanwhile is sent in one go, so that a way with a long echo is filled. */
-const aheadBytes = 1024 * 1024
+const writeBytes = 128 * 1024
+const writesAtOnce = 8
 /** As much as OpenSSH gives in one answer. */
 const readBytes = 255 * 1024
 /** A connection without work is closed after this long; the next operation makes a new one. */
@@ -21,6 +19,13 @@ const idleMs = 200
 /** SFTP status codes (draft-ietf-secsh-filexfer-02, 7). */
 const noSuchFile = 2
 const permissionDenied = 3
+
+interface Connection {
+  client: Client
+  sftp: SFTPWrapper
+  /** Rejects when the connection ends: what is asked after that is never answered. */
+  lost: Promise<never>
+}
 
 /** A folder on an SSH server whose host key is pinned: `sftp://USER@HOST/FOLDER?host_key=SHA256:...`. The folder has to be there. */
 export function openSftpTarget(location: TargetLocation, secrets: TargetSecrets): Target {
@@ -32,7 +37,7 @@ class SftpTarget implements Target {
   readonly place: string
   readonly #folder: string
   readonly #config: ConnectConfig
-  #connection: Promise<{ client: Client; sftp: SFTPWrapper }> | undefined
+  #connection: Promise<Connection> | undefined
   #busy = 0
   #idle: NodeJS.Timeout | undefined
 
@@ -43,18 +48,18 @@ class SftpTarget implements Target {
     this.#config = connectConfig(url, silenceMs, secrets)
   }
 
-  put(name: string, { headBytes, head, body }: Content): Promise<void> {
+  put(name: string, { headBytes, head, body, signal }: Content): Promise<void> {
     return this.#with(async (sftp) => {
       const temporary = this.#path(uploadPrefix + randomUUID())
+      await this.#removeAbandoned(sftp)
       try {
-        await this.#removeAbandoned(sftp)
-        const write = (bytes: AsyncIterable<Buffer>, flags: 'wx' | 'r+', start: number) =>
-          pipeline(
-            Readable.from(bytes, { objectMode: false }),
-            sftp.createWriteStream(temporary, { mode: 0o600, flags, start, highWaterMark: aheadBytes }),
-          )
-        await write(body, 'wx', headBytes)
-        if (headBytes > 0) await write(once(await head), 'r+', 0)
+        const handle = await called<Buffer>((done) => sftp.open(temporary, 'wx', { mode: 0o600 }, done))
+        const write = (chunk: Buffer, position: number) =>
+          called((done) => sftp.write(handle, chunk, 0, chunk.length, position, done))
+        await writeAhead(body, headBytes, write)
+        await write(await head, 0)
+        await called((done) => sftp.close(handle, done))
+        signal?.throwIfAborted()
         await rename(sftp, temporary, this.#path(name))
       } catch (error) {
         await called((done) => sftp.unlink(temporary, done)).catch(() => {})
@@ -73,7 +78,7 @@ class SftpTarget implements Target {
   }
 
   async *open(name: string): AsyncGenerator<Buffer> {
-    const sftp = await this.#begin()
+    const { sftp } = await this.#begin()
     try {
       yield* sftp.createReadStream(this.#path(name), { highWaterMark: readBytes }) as AsyncIterable<Buffer>
     } catch (error) {
@@ -102,9 +107,9 @@ class SftpTarget implements Target {
   }
 
   async #with<T>(use: (sftp: SFTPWrapper) => Promise<T>): Promise<T> {
-    const sftp = await this.#begin()
+    const { sftp, lost } = await this.#begin()
     try {
-      return await use(sftp)
+      return await Promise.race([use(sftp), lost])
     } catch (error) {
       throw this.#failure(error)
     } finally {
@@ -112,14 +117,20 @@ class SftpTarget implements Target {
     }
   }
 
-  async #begin(): Promise<SFTPWrapper> {
+  async #begin(): Promise<Connection> {
     clearTimeout(this.#idle)
     this.#busy++
-    this.#connection ??= connectPatiently(this.#config)
+    const connection = this.#connection ?? connectPatiently(this.#config)
+    this.#connection = connection
+    const forget = () => {
+      if (this.#connection === connection) this.#connection = undefined
+    }
     try {
-      return (await this.#connection).sftp
+      const made = await connection
+      made.lost.catch(forget)
+      return made
     } catch (error) {
-      this.#connection = undefined
+      forget()
       this.#busy--
       throw this.#failure(error)
     }
@@ -176,7 +187,7 @@ function connectConfig(url: URL, silenceMs: number, secrets: TargetSecrets): Con
 }
 
 /** A server that does not answer is asked again; one that refuses the key, or has another one, is not. */
-async function connectPatiently(config: ConnectConfig): Promise<{ client: Client; sftp: SFTPWrapper }> {
+async function connectPatiently(config: ConnectConfig): Promise<Connection> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await connect(config)
@@ -188,16 +199,40 @@ async function connectPatiently(config: ConnectConfig): Promise<{ client: Client
   }
 }
 
-function connect(config: ConnectConfig): Promise<{ client: Client; sftp: SFTPWrapper }> {
+function connect(config: ConnectConfig): Promise<Connection> {
   const client = new Client()
+  const { promise: lost, reject: lose } = Promise.withResolvers<never>()
+  lost.catch(() => {})
   return new Promise((resolve, reject) => {
-    client.on('error', reject)
-    client.once('close', () => reject(new Error('the connection was closed')))
-    client.once('ready', () => client.sftp((error, sftp) => (error === undefined ? resolve({ client, sftp }) : reject(error))))
+    for (const fail of [reject, lose]) {
+      client.on('error', fail)
+      client.once('close', () => fail(new Error('the connection was closed')))
+    }
+    client.once('ready', () =>
+      client.sftp((error, sftp) => (error === undefined ? resolve({ client, sftp, lost }) : reject(error))),
+    )
     client.connect(config)
-    // Every write waits for the answer to the one before: without this the kernel holds back the end of each, for 40 ms.
+    // Every answer is waited for: without this the kernel holds back the end of each request, for 40 ms.
     client.setNoDelay(true)
   })
+}
+
+/** Writes one chunk behind the other, several under way at once, so that a way with a long echo is filled. */
+async function writeAhead(
+  source: AsyncIterable<Buffer>,
+  start: number,
+  write: (chunk: Buffer, position: number) => Promise<void>,
+): Promise<void> {
+  const underWay: Promise<void>[] = []
+  let position = start
+  for await (const chunk of grouped(source, writeBytes)) {
+    const writing = write(chunk, position)
+    writing.catch(() => {})
+    underWay.push(writing)
+    position += chunk.length
+    if (underWay.length === writesAtOnce) await underWay.shift()
+  }
+  await Promise.all(underWay)
 }
 
 /** Over what is there, where the server can (OpenSSH); the plain rename of SFTP refuses that. */
