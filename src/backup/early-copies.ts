@@ -78,10 +78,12 @@ export class EarlyCopies implements AsyncDisposable {
     const { clock, config, progress } = this.#parts
     const now = clock.now()
     await using file = await draft.follow(wrapping.spaceOf(headBytes))
-    const copy = await sealWrapping(config['backup.recipients'])
+    // Sealed to people only as it is, it is sent as it is.
+    const isForPeople = !config['backup.host_identity']
+    const copy = isForPeople ? wrapping : await sealWrapping(config['backup.recipients'])
     const head = this.#head.promise.then(({ plain, isAll }) => copy.head(plain, isAll))
     head.catch(() => {})
-    const body = copy.body(wrapping.openBody(file.bytes, headBytes), headBytes)
+    const body = isForPeople ? file.bytes : copy.body(wrapping.openBody(file.bytes, headBytes), headBytes)
     return await sendFile(await open(), name, {
       content: { headBytes: copy.spaceOf(headBytes), head, body },
       lockedUntil: firstLock(now, location.rules, now),
