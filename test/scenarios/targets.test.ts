@@ -33,11 +33,11 @@ interface TargetReport {
   note: string
 }
 
-const oldUpload = `.new-${randomUUID()}`
+const [oldUpload, recentUpload] = [`.new-${randomUUID()}`, `.new-${randomUUID()}`]
 
 /** What runs that were killed have left in a folder: one long ago, one just now. */
 async function leaveUploads(folder: string): Promise<void> {
-  for (const name of [oldUpload, '.new-recent']) await writeFile(join(folder, name), 'half')
+  for (const name of [oldUpload, recentUpload]) await writeFile(join(folder, name), 'half')
   const long = new Date(Date.now() - 3 * 86_400_000)
   await utimes(join(folder, oldUpload), long, long)
 }
@@ -60,7 +60,7 @@ test('disk: a copy is sealed to people only, verified from there, and restored f
   const { exitCode, bundle, targets } = await created(host)
   assert.equal(exitCode, 0)
   assert.deepEqual(targets, [{ target: 'nas', copied: [bundle], removed: [], error: '', note: '' }])
-  assert.deepEqual((await readdir(folder)).sort(), ['.new-recent', bundle, `${bundle}.manifest.json`])
+  assert.deepEqual((await readdir(folder)).sort(), [recentUpload, bundle, `${bundle}.manifest.json`])
   assert.equal((await stat(join(folder, bundle))).mode & 0o777, 0o600)
 
   const refused = await host.cli('backup', 'verify', '--from', 'nas')
@@ -237,8 +237,8 @@ test(
     await leaveUploads(folder)
     const { exitCode, bundle, said } = await created(host)
     assert.equal(exitCode, 0, said)
-    assert.deepEqual((await readdir(folder)).sort(), ['.new-recent', bundle, `${bundle}.manifest.json`])
-    await rm(join(folder, '.new-recent'))
+    assert.deepEqual((await readdir(folder)).sort(), [recentUpload, bundle, `${bundle}.manifest.json`])
+    await rm(join(folder, recentUpload))
     await host.ok('backup', 'verify', '--from', 'box', '--identity', host.paths.recoveryKit)
     await host.ok('backup', 'target', 'test', 'box')
     assert.deepEqual((await readdir(folder)).sort(), [bundle, `${bundle}.manifest.json`], 'the probe leaves nothing')

@@ -3,6 +3,7 @@ import { type FileHandle, open, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
+import { writeWhole } from '../../core/write-whole.ts'
 import type { Draft, GrowingFile, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
@@ -145,14 +146,6 @@ async function writeAll(
   await writing
   grow(bytes)
   return hash.digest('hex')
-}
-
-/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
-async function writeWhole(handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < chunk.length; ) {
-    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done)
-    done += bytesWritten
-  }
 }
 
 /** The next read is under way while a chunk is used. */

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
+import { writeWhole } from '../../core/write-whole.ts'
 import { type Content, isAbandoned, type Target, type TargetLocation, uploadPrefix } from '../target.ts'
 
 const readBytes = 256 * 1024
@@ -95,13 +96,5 @@ class DiskTarget implements Target {
           : 'look at its owner, its mode and its free space',
       cause: error,
     })
-  }
-}
-
-/** A disk that is nearly full takes a part of a write without an error; the next write tells. */
-async function writeWhole(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < chunk.length; ) {
-    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done)
-    done += bytesWritten
   }
 }
