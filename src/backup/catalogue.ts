@@ -92,6 +92,11 @@ export function bundleName(stamp: string, isSealed: boolean): string {
   return `certautopilot-backup-${stamp}.tar.${isSealed ? 'age' : 'gz'}`
 }
 
+/** Whether another installation has made it; what does not say so may be ours. */
+export function isOfAnother(sidecar: Sidecar | undefined, installationId: string | undefined): boolean {
+  return sidecar !== undefined && installationId !== undefined && sidecar.manifest.installation_id !== installationId
+}
+
 /** What `certificates` and so on hold, by collection. */
 export function countsOf(manifest: Manifest): Record<string, number> {
   return Object.fromEntries(manifest.collections.map(({ name, count }) => [name, count]))

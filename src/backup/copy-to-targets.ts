@@ -4,13 +4,13 @@ import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { once } from '../core/chunks.ts'
 import type { Secret } from '../core/secret.ts'
 import { inOrder, type Target, type TargetRules } from '../target/target.ts'
-import type { CatalogueEntry, Sidecar } from './catalogue.ts'
+import { type CatalogueEntry, isOfAnother, type Sidecar } from './catalogue.ts'
 import { type EarlyCopies, prepareCopies } from './early-copies.ts'
 import { lockedUntil } from './lock-dates.ts'
-import type { BackupParts, TargetAccess } from './parts.ts'
+import { type BackupParts, ownInstallation, type TargetAccess } from './parts.ts'
 import { isVerified, planRetention, type Verdict } from './retention.ts'
 import { readBack, type SentFile, sendFile } from './send-file.ts'
-import { listTarget, sidecarName } from './target-catalogue.ts'
+import { listTarget, nameTaken, sidecarName } from './target-catalogue.ts'
 
 export interface TargetResult {
   target: string
@@ -81,7 +81,8 @@ async function serveTarget(
   const result = emptyResult(location.name)
   try {
     const target = await open()
-    for (const entry of await lacking(parts, target)) {
+    const { entries, taken } = await lacking(parts, target)
+    for (const entry of entries) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
       const until = lockedUntil(entry, [], location.rules, parts.clock.now())
@@ -90,6 +91,7 @@ async function serveTarget(
       result.copied.push(entry.name)
     }
     await pruneTarget(parts, { location, open }, target, result)
+    if (taken !== undefined) throw nameTaken(target, taken)
   } catch (error) {
     signal.throwIfAborted()
     result.error = messageOf(error)
@@ -97,13 +99,25 @@ async function serveTarget(
   return result
 }
 
+interface Lacking {
+  entries: CatalogueEntry[]
+  /** The first of them that cannot go there, as another installation has a bundle of that name there. */
+  taken: string | undefined
+}
+
 /** What is verified here and is not there; of what is older than everything there, retention has decided already. */
-async function lacking(parts: BackupParts, target: Target): Promise<CatalogueEntry[]> {
+async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
   const there = await listTarget(target)
-  const whole = new Set(there.map(({ name }) => name))
-  const newestThere = there[0]?.name ?? ''
+  const installationId = await ownInstallation(parts)
+  const theirs = new Set(there.filter((entry) => isOfAnother(entry.sidecar, installationId)).map(({ name }) => name))
+  const own = there.map(({ name }) => name).filter((name) => !theirs.has(name))
+  const newestThere = own[0] ?? ''
   const here = (await parts.catalogue.list()).filter((entry) => isVerified(entry) && entry.name.endsWith('.age'))
-  return here.filter(({ name, state }) => !whole.has(name) && (name > newestThere || state.copies?.[target.name] === undefined))
+  const entries = here.filter(
+    ({ name, state }) => !own.includes(name) && (name > newestThere || state.copies?.[target.name] === undefined),
+  )
+  const taken = entries.find(({ name }) => theirs.has(name))?.name
+  return { entries: entries.filter(({ name }) => !theirs.has(name)), taken }
 }
 
 /** The copy is sealed to people only: whoever has this host cannot open what left it. */
@@ -154,7 +168,7 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
     least: parts.config['backup.keep_least'],
     days: 0,
     timeZone: parts.config['backup.time_zone'],
-    installationId: parts.keysIn(await parts.secretStore.capture()).installationId,
+    installationId: await ownInstallation(parts),
   }
   const signers = await parts.host.signers()
   const { verdicts, stopped } = planRetention(await listTarget(target, { signers }), rules, parts.clock.now())

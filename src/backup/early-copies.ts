@@ -4,8 +4,9 @@ import { AppError, isAppError } from '../core/app-error.ts'
 import { sleep } from '../core/clock.ts'
 import type { Draft } from './catalogue.ts'
 import { firstLock } from './lock-dates.ts'
-import type { BackupParts, TargetAccess } from './parts.ts'
+import { type BackupParts, ownInstallation, type TargetAccess } from './parts.ts'
 import { type SentFile, sendFile } from './send-file.ts'
+import { requireNameFree } from './target-catalogue.ts'
 
 /** A target that does not answer keeps nobody from hearing why a backup failed. */
 const giveUpMs = 4_000
@@ -78,13 +79,17 @@ export class EarlyCopies implements AsyncDisposable {
     const { clock, config, progress } = this.#parts
     const now = clock.now()
     await using file = await draft.follow(wrapping.spaceOf(headBytes))
+    const target = await open()
     // Sealed to people only as it is, it is sent as it is.
     const isForPeople = !config['backup.host_identity']
     const copy = isForPeople ? wrapping : await sealWrapping(config['backup.recipients'])
-    const head = this.#head.promise.then(({ plain, isAll }) => copy.head(plain, isAll))
+    const head = this.#head.promise.then(async ({ plain, isAll }) => {
+      await requireNameFree(target, name, await ownInstallation(this.#parts))
+      return copy.head(plain, isAll)
+    })
     head.catch(() => {})
     const body = isForPeople ? file.bytes : copy.body(wrapping.openBody(file.bytes, headBytes), headBytes)
-    return await sendFile(await open(), name, {
+    return await sendFile(target, name, {
       content: { headBytes: copy.spaceOf(headBytes), head, body },
       lockedUntil: firstLock(now, location.rules, now),
       signal: this.#signal,

@@ -63,6 +63,10 @@ export interface BackupParts {
   progress(progress: Progress): void
 }
 
+export async function ownInstallation({ keysIn, secretStore }: BackupParts): Promise<string | undefined> {
+  return keysIn(await secretStore.capture()).installationId
+}
+
 /** How the last attempt to bring a target its copies went. */
 export interface TargetStanding {
   tried_at: string

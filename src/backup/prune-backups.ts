@@ -1,6 +1,6 @@
 import { AppError } from '../core/app-error.ts'
 import type { BundlePin } from './catalogue.ts'
-import type { BackupParts } from './parts.ts'
+import { type BackupParts, ownInstallation } from './parts.ts'
 import { planRetention, type RetentionPlan, type RetentionRules } from './retention.ts'
 
 /** What would stay and go now. Of several values of "keep every bundle younger than N days" that are in force here the longest counts. */
@@ -55,7 +55,8 @@ async function requireListed({ catalogue }: BackupParts, name: string): Promise<
   })
 }
 
-async function rulesOf({ config, standing, keysIn, secretStore }: BackupParts): Promise<RetentionRules> {
+async function rulesOf(parts: BackupParts): Promise<RetentionRules> {
+  const { config, standing } = parts
   return {
     daily: config['backup.keep_daily'],
     weekly: config['backup.keep_weekly'],
@@ -63,6 +64,6 @@ async function rulesOf({ config, standing, keysIn, secretStore }: BackupParts): 
     least: config['backup.keep_least'],
     days: await standing.agreeRetainDays(config['backup.retain_days']),
     timeZone: config['backup.time_zone'],
-    installationId: keysIn(await secretStore.capture()).installationId,
+    installationId: await ownInstallation(parts),
   }
 }

@@ -1,5 +1,5 @@
 import { dayMs } from '../core/clock.ts'
-import type { CatalogueEntry } from './catalogue.ts'
+import { type CatalogueEntry, isOfAnother } from './catalogue.ts'
 
 /** How many bundles stay. Days, weeks and months are those of a calendar in `timeZone`. */
 export interface RetentionRules {
@@ -49,7 +49,7 @@ const skewMs = 60 * 60 * 1000
  * day, nor a reason to remove another.
  */
 export function planRetention(entries: readonly CatalogueEntry[], rules: RetentionRules, now: Date): RetentionPlan {
-  const counted = entries.filter((entry) => isVerified(entry) && isOurs(entry, rules))
+  const counted = entries.filter((entry) => isVerified(entry) && !isOfAnother(entry.sidecar, rules.installationId))
   const reasons = new Map<string, string[]>(entries.map(({ name }) => [name, []]))
   const tiers = new Map<string, Tier[]>(entries.map(({ name }) => [name, []]))
   const keep = (entry: CatalogueEntry, reason: string) => reasons.get(entry.name)?.push(reason)
@@ -85,7 +85,7 @@ function otherReasons(entry: CatalogueEntry, counted: readonly CatalogueEntry[],
   if (state.pin !== undefined && (state.pin.until === null || Date.parse(state.pin.until) > now.getTime()))
     return [`pinned${state.pin.until === null ? '' : ` until ${state.pin.until.slice(0, 10)}`}: ${state.pin.reason}`]
   if (sidecar === undefined && !entry.isDamaged) return ['without a manifest: nobody knows whose it is']
-  if (!isOurs(entry, rules)) return ['of another installation']
+  if (isOfAnother(entry.sidecar, rules.installationId)) return ['of another installation']
   const ageMs = now.getTime() - takenAt(entry).getTime()
   if (ageMs < rules.days * dayMs) return [`younger than ${rules.days} days`]
   if (isVerified(entry)) return []
@@ -105,10 +105,6 @@ function whyStopped(entries: readonly CatalogueEntry[], counted: readonly Catalo
   if (newest?.sidecar !== undefined && newest.sidecar.manifest.suspect !== '')
     return `the newest bundle "${newest.name}" is suspect (${newest.sidecar.manifest.suspect})`
   return counted.length === 0 && entries.length > 0 ? 'no bundle here is verified' : ''
-}
-
-function isOurs({ sidecar }: CatalogueEntry, { installationId }: RetentionRules): boolean {
-  return sidecar === undefined || installationId === undefined || sidecar.manifest.installation_id === installationId
 }
 
 export function takenAt({ name, sidecar }: CatalogueEntry): Date {

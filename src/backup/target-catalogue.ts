@@ -1,7 +1,7 @@
 import { isSignedBy } from '../bundle/manifest.ts'
 import { AppError } from '../core/app-error.ts'
 import type { FileVersion, Target } from '../target/target.ts'
-import { bundleStamp, type Catalogue, type CatalogueEntry, type Sidecar } from './catalogue.ts'
+import { bundleStamp, type Catalogue, type CatalogueEntry, isOfAnother, type Sidecar } from './catalogue.ts'
 
 /**
  * Bundles at a target, to list, verify, drill and restore from; also such as were removed or overwritten there, while a version is left.
@@ -42,6 +42,18 @@ export async function listTarget(target: Target, { signers }: { signers?: readon
     bundles.map(async ({ name, bytes }) => entryOf(name, bytes, trusted(await readSidecar(target, name), signers))),
   )
   return entries.sort(newestFirst)
+}
+
+/** Installations that share a folder and begin in the same second give the same name. @throws AppError `exists` it is taken there */
+export async function requireNameFree(target: Target, name: string, installationId: string | undefined): Promise<void> {
+  if (isOfAnother(await readSidecar(target, name), installationId)) throw nameTaken(target, name)
+}
+
+export function nameTaken(target: Target, name: string): AppError {
+  return new AppError(
+    'exists',
+    `target "${target.name}" (${target.place}): "${name}" is there already, and of another installation; give each a folder of its own`,
+  )
 }
 
 export function sidecarName(bundle: string): string {

@@ -10,6 +10,8 @@ import { test } from 'node:test'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
 import type { Sidecar } from '../../src/backup/catalogue.ts'
 import { copyToTargets } from '../../src/backup/copy-to-targets.ts'
+import { createBackup } from '../../src/backup/create-backup.ts'
+import { prepareCopies } from '../../src/backup/early-copies.ts'
 import { type Manifest, newSigningKey, signValue } from '../../src/bundle/manifest.ts'
 import { openAzureTarget } from '../../src/target/azure-blob/target.ts'
 import { parseLocation } from '../../src/target/location.ts'
@@ -149,6 +151,45 @@ test('a copy that was damaged there is refused; half a copy counts for nothing; 
   assert.equal((await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: 'x=ftp://nowhere' }, 'backup', 'list')).exitCode, 2)
   assert.equal((await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: 'x=s3://u:p@bucket' }, 'backup', 'list')).exitCode, 2)
 })
+
+test('two installations that share a folder and begin in the same second: neither takes the place of the other', async (t) => {
+  const folder = await folderOf(t)
+  const targets = { CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` }
+  await using first = await newHost(targets)
+  await using second = await newHost(targets)
+  for (const host of [first, second]) await host.furnish(1)
+  const at = new Date()
+  const name = await takenAt(first, at)
+  assert.equal(await takenAt(second, at), name)
+  const copy = await readFile(join(folder, name))
+  const [theirs] = (await targetResults(second, at)) as [TargetReport]
+  assert.match(theirs.error, /is there already, and of another installation; give each a folder of its own/)
+  assert.deepEqual(theirs.copied, [])
+  await first.ok('backup', 'verify', name, '--from', 'nas', '--identity', first.paths.recoveryKit)
+
+  const next = await created(second)
+  assert.equal(next.exitCode, 3, 'it is said until it is mended')
+  assert.deepEqual(next.targets[0]?.copied, [next.bundle], 'what has a name of its own goes there')
+  const sync = await first.ok('backup', 'target', 'sync')
+  assert.equal(sync.exitCode, 0)
+  assert.ok((await readFile(join(folder, name))).equals(copy))
+})
+
+/** Takes a backup at a time of our choice, and copies it on the way. @returns its name */
+function takenAt(host: TestHost, at: Date): Promise<string> {
+  return host.withParts(async (parts, store) => {
+    const { signal } = new AbortController()
+    const timed = { ...parts, clock: { now: () => at } }
+    await using early = await prepareCopies(timed, signal)
+    const { name } = await createBackup(timed, store, signal, early)
+    await copyToTargets(timed, signal, early)
+    return name
+  })
+}
+
+function targetResults(host: TestHost, at: Date): Promise<TargetReport[]> {
+  return host.withParts((parts) => copyToTargets({ ...parts, clock: { now: () => at } }, new AbortController().signal))
+}
 
 test(
   's3: copies go in parts with checksums, are locked, read back, verified and restored from the bucket',
