@@ -258,11 +258,11 @@ test('credentials of targets come from targets.env, which no bundle holds', asyn
   const folder = await folderOf(t)
   await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
   await host.furnish(1)
-  await writeFile(host.paths.targets, 'CAP_TARGET_NAS_ACCESS_KEY_ID=abc\n', { mode: 0o600 })
+  await writeFile(host.paths.targets, 'CAP_TARGET_NAS_ACCESS_KEY_ID=the-secret-of-the-nas\n', { mode: 0o600 })
   const bundle = await host.backup()
   const shown = (await host.ok('backup', 'show', bundle, '--json')).json as unknown as { manifest: { members: { name: string }[] } }
   assert.ok(!shown.manifest.members.some(({ name }) => name.includes('targets')))
-  assert.ok(!(await readFile(join(folder, `${bundle}.manifest.json`), 'utf8')).includes('abc'))
+  assert.ok(!(await readFile(join(folder, `${bundle}.manifest.json`), 'utf8')).includes('the-secret-of-the-nas'))
 })
 
 test(
