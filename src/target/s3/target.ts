@@ -1,11 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import {
-  AbortMultipartUploadCommand,
-  type CompletedPart,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
-  type CreateMultipartUploadCommandInput,
   DeleteObjectCommand,
   GetBucketVersioningCommand,
   GetObjectCommand,
@@ -16,8 +11,6 @@ import {
   PutObjectRetentionCommand,
   S3Client,
   S3ServiceException,
-  UploadPartCommand,
-  type UploadPartCommandInput,
 } from '@aws-sdk/client-s3'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { cut, startingWith } from '../../core/chunks.ts'
@@ -33,30 +26,16 @@ import {
   type TargetLocation,
   type TargetSecrets,
 } from '../target.ts'
+import { putParts } from './put-parts.ts'
 
 /** S3 wants 5 MiB at least, and others that all are the same size; 10,000 of these make 78 GiB. */
 const partBytes = 8 * 1024 * 1024
-const partsAtOnce = 2
-/** A target that does not answer is not waited for when an upload is given up. */
-const giveUpMs = 5_000
 const maxAttempts = 5
 
 /** A bucket of S3 or of anything that speaks it. Uploads are whole or not there; a lock is set with the upload itself. */
 export function openS3Target(location: TargetLocation, secrets: TargetSecrets): Target {
   return new S3Target(location, secrets)
 }
-
-interface RequestOptions {
-  abortSignal?: AbortSignal
-}
-
-interface PartsToSend {
-  start(): Promise<Buffer>
-  following: AsyncIterable<Buffer>
-  request: RequestOptions
-}
-
-type MultipartUpload = Pick<UploadPartCommandInput, 'Bucket' | 'Key' | 'UploadId'>
 
 class S3Target implements Target {
   readonly name: string
@@ -102,41 +81,12 @@ class S3Target implements Target {
       const second = await parts.next()
       const start = async () => Buffer.concat([await content.head, first])
       if (second.done) await this.#client.send(new PutObjectCommand({ ...stored, Body: await start() }), request)
-      else await this.#putParts(stored, { start, following: startingWith(second.value, parts), request })
+      else await putParts(this.#client, stored, { start, following: startingWith(second.value, parts), request })
     } catch (error) {
       throw this.#failure(error)
     } finally {
       await parts.return(undefined)
     }
-  }
-
-  async #putParts(stored: CreateMultipartUploadCommandInput, { start, following, request }: PartsToSend): Promise<void> {
-    const { Bucket, Key } = stored
-    const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(stored), request)
-    const upload = { Bucket, Key, UploadId }
-    const sent: Promise<CompletedPart>[] = []
-    try {
-      for await (const part of following) {
-        const sending = this.#sendPart(upload, sent.length + 2, part, request)
-        sending.catch(() => {})
-        sent.push(sending)
-        await sent.at(-partsAtOnce)
-      }
-      const Parts = [await this.#sendPart(upload, 1, await start(), request), ...(await Promise.all(sent))]
-      await this.#client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts } }), request)
-    } catch (error) {
-      // A part that arrives later would stay. A credential that may only add may not do this either: the lifecycle rules of the bucket then do.
-      await Promise.allSettled(sent.slice(-partsAtOnce))
-      const limit = { abortSignal: AbortSignal.timeout(giveUpMs) }
-      await this.#client.send(new AbortMultipartUploadCommand(upload), limit).catch(() => {})
-      throw error
-    }
-  }
-
-  async #sendPart(upload: MultipartUpload, PartNumber: number, Body: Buffer, request: RequestOptions): Promise<CompletedPart> {
-    const command = new UploadPartCommand({ ...upload, PartNumber, Body, ChecksumAlgorithm: 'SHA256' })
-    const { ETag, ChecksumSHA256 } = await this.#client.send(command, request)
-    return { PartNumber, ETag, ChecksumSHA256 }
   }
 
   async list(): Promise<{ name: string; bytes: number }[]> {

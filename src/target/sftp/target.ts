@@ -1,15 +1,10 @@
-import { createHash, randomUUID, timingSafeEqual } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { Client, type ConnectConfig, type FileEntryWithStats, type SFTPWrapper } from 'ssh2'
+import { randomUUID } from 'node:crypto'
+import type { ConnectConfig, FileEntryWithStats, SFTPWrapper } from 'ssh2'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
-import { sleep } from '../../core/clock.ts'
 import { type Content, isAbandoned, type Target, type TargetLocation, type TargetSecrets, uploadPrefix } from '../target.ts'
+import { type Connection, connect, connectConfig } from './connect.ts'
 
-/** So many questions within the time that the other side may be silent. */
-const keepAlives = 4
-const maxAttempts = 3
-const retryMs = 500
 const writeBytes = 128 * 1024
 const writesAtOnce = 8
 /** As much as OpenSSH gives in one answer. */
@@ -19,13 +14,6 @@ const idleMs = 200
 /** SFTP status codes (draft-ietf-secsh-filexfer-02, 7). */
 const noSuchFile = 2
 const permissionDenied = 3
-
-interface Connection {
-  client: Client
-  sftp: SFTPWrapper
-  /** Rejects when the connection ends: what is asked after that is never answered. */
-  lost: Promise<never>
-}
 
 /** A folder on an SSH server whose host key is pinned: `sftp://USER@HOST/FOLDER?host_key=SHA256:...`. The folder has to be there. */
 export function openSftpTarget(location: TargetLocation, secrets: TargetSecrets): Target {
@@ -120,7 +108,7 @@ class SftpTarget implements Target {
   async #begin(): Promise<Connection> {
     clearTimeout(this.#idle)
     this.#busy++
-    const connection = this.#connection ?? connectPatiently(this.#config)
+    const connection = this.#connection ?? connect(this.#config)
     this.#connection = connection
     const forget = () => {
       if (this.#connection === connection) this.#connection = undefined
@@ -162,59 +150,6 @@ class SftpTarget implements Target {
       cause: error,
     })
   }
-}
-
-function connectConfig(url: URL, silenceMs: number, secrets: TargetSecrets): ConnectConfig {
-  const pinned = Buffer.from((url.searchParams.get('host_key') ?? '').replace(/^SHA256:/, '').replaceAll(' ', '+'), 'base64')
-  const keyFile = secrets('PRIVATE_KEY_FILE')
-  const [key, password, passphrase] = [secrets('PRIVATE_KEY'), secrets('PASSWORD'), secrets('PASSPHRASE')]
-  return {
-    host: url.hostname,
-    port: url.port === '' ? 22 : Number(url.port),
-    username: decodeURIComponent(url.username),
-    readyTimeout: silenceMs,
-    keepaliveInterval: silenceMs / keepAlives,
-    keepaliveCountMax: keepAlives - 1,
-    hostVerifier: (given: Buffer) => {
-      const digest = createHash('sha256').update(given).digest()
-      return digest.length === pinned.length && timingSafeEqual(digest, pinned)
-    },
-    ...(keyFile === undefined ? {} : { privateKey: readFileSync(keyFile) }),
-    ...(key === undefined ? {} : { privateKey: key }),
-    ...(password === undefined ? {} : { password }),
-    ...(passphrase === undefined ? {} : { passphrase }),
-  }
-}
-
-/** A server that does not answer is asked again; one that refuses the key, or has another one, is not. */
-async function connectPatiently(config: ConnectConfig): Promise<Connection> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await connect(config)
-    } catch (error) {
-      const isNetwork = /ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|closed|Timed out/i.test(messageOf(error))
-      if (!isNetwork || attempt === maxAttempts) throw error
-      await sleep(retryMs * 2 ** attempt)
-    }
-  }
-}
-
-function connect(config: ConnectConfig): Promise<Connection> {
-  const client = new Client()
-  const { promise: lost, reject: lose } = Promise.withResolvers<never>()
-  lost.catch(() => {})
-  return new Promise((resolve, reject) => {
-    for (const fail of [reject, lose]) {
-      client.on('error', fail)
-      client.once('close', () => fail(new Error('the connection was closed')))
-    }
-    client.once('ready', () =>
-      client.sftp((error, sftp) => (error === undefined ? resolve({ client, sftp, lost }) : reject(error))),
-    )
-    client.connect(config)
-    // Every answer is waited for: without this the kernel holds back the end of each request, for 40 ms.
-    client.setNoDelay(true)
-  })
 }
 
 /** Writes one chunk behind the other, several under way at once, so that a way with a long echo is filled. */
