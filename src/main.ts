@@ -136,7 +136,7 @@ function contextOf(out: Output): Context {
     isInteractive: process.stdin.isTTY === true,
     host: openHost,
     async withStore(host, use) {
-      const { refuseUnfinishedRestore } = await import('./backup/restore-backup.ts')
+      const { refuseUnfinishedRestore } = await import('./backup/resume-restore.ts')
       await refuseUnfinishedRestore(host.backup)
       const store = await host.backup.openStore()
       try {

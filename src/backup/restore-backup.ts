@@ -1,14 +1,13 @@
 import { hostActor } from '../audit/audit.ts'
-import { AppError, isAppError, messageOf } from '../core/app-error.ts'
+import { AppError, messageOf } from '../core/app-error.ts'
 import { newId } from '../core/ids.ts'
 import { type Stage, StageClock } from '../core/stage-clock.ts'
-import { type Epoch, enterSafeMode, startNewEpoch } from '../epoch/epoch.ts'
+import { type Epoch, startNewEpoch } from '../epoch/epoch.ts'
 import { requeueJobs } from '../jobs/retire-jobs.ts'
 import { buildRegistry } from '../kek/registry.ts'
-import type { StoreExchange } from '../store/staging.ts'
-import type { Store } from '../store/store.ts'
-import { createBackup } from './create-backup.ts'
-import type { BackupParts, RestoreJournal } from './parts.ts'
+import type { BackupParts } from './parts.ts'
+import { refuseLiveServices, saveThePresent, withPresent } from './present.ts'
+import { databaseOf, finishUndo, forgetRestore, resumeRestore } from './resume-restore.ts'
 import { type StageInput, stageBundle } from './stage-bundle.ts'
 
 export interface RestoreInput extends StageInput {
@@ -97,170 +96,9 @@ export async function restoreBackup(parts: BackupParts, input: RestoreInput, sig
   }
 }
 
-/** Only the last restore can be undone; what was kept for the one before goes. */
-async function forgetRestore(parts: BackupParts, exchange: StoreExchange, id: string): Promise<void> {
-  await exchange.forget(id)
-  await parts.host.forgetFiles(id)
-}
-
-/**
- * Finishes a cut-over or an undo that a crash interrupted. The service does this before it opens its database.
- * @returns whether there was something to finish: configuration and secrets are others now
- */
-export async function resumeRestore(parts: BackupParts): Promise<boolean> {
-  const journal = await parts.host.readJournal()
-  if (journal === undefined || !isUnfinished(journal)) return false
-  if (journal.database !== databaseOf(parts)) {
-    throw new AppError('preflight', `a restore of ${journal.database} is unfinished, configured is ${databaseOf(parts)}`, {
-      hint: 'run this with the settings that the restore was started with',
-    })
-  }
-  if (journal.phase === 'undoing') await finishUndo(parts, journal)
-  else await finishCutOver(parts, journal)
-  return true
-}
-
-function isUnfinished({ phase }: RestoreJournal): boolean {
-  return phase === 'cutting-over' || phase === 'undoing'
-}
-
-/** What opens the database in between would stand in the way. @throws AppError `preflight` */
-export async function refuseUnfinishedRestore(parts: BackupParts): Promise<void> {
-  const journal = await parts.host.readJournal()
-  if (journal === undefined || !isUnfinished(journal)) return
-  throw new AppError('preflight', `the restore of "${journal.bundle}" is unfinished`, {
-    hint: 'start the service, which finishes it',
-  })
-}
-
-function databaseOf({ config }: BackupParts): string {
-  return `${config['database.engine']} database "${config['database.name']}"`
-}
-
-async function finishCutOver(parts: BackupParts, journal: RestoreJournal): Promise<void> {
-  await using exchange = await parts.openExchange()
-  await exchange.cutOver(journal.id)
-  await parts.host.swapFiles(journal.id)
-  await parts.host.writeJournal({ ...journal, phase: 'live' })
-}
-
-export interface UndoResult {
-  bundle: string
-  /** Of what is undone; empty when it could not be dumped. */
-  safetyBundle: string
-  warnings: string[]
-}
-
-/**
- * Puts back what was there before the last restore, after a bundle of the present. If the restored service was released and has acted,
- * what comes back is in safe mode.
- * @throws AppError `not-found` there was none, or it was undone · `locked`
- */
-export async function undoRestore(parts: BackupParts, signal: AbortSignal): Promise<UndoResult> {
-  using _restoring = await parts.locks.hold('restore')
-  using _stopped = await parts.locks.hold('serve')
-  await resumeRestore(parts)
-  await refuseLiveServices(parts)
-  const journal = await parts.host.readJournal()
-  if (journal?.phase !== 'live' || !(await canGoBack(parts, journal.id))) {
-    throw new AppError('not-found', 'there is no restore to undo', {
-      hint: 'every restore takes a safety bundle first; "backup list" shows it',
-    })
-  }
-  const warnings: string[] = []
-  const safetyBundle = await saveThePresent(parts, warnings, signal)
-  const hasActed = await hasBeenReleased(parts)
-  await parts.host.writeJournal({ ...journal, phase: 'undoing' })
-  await finishUndo(parts, journal)
-  if (hasActed)
-    await withPresent(parts, (store) =>
-      enterSafeMode(store, hostActor, `the restore of "${journal.bundle}" was undone`, parts.clock.now()),
-    )
-  return { bundle: journal.bundle, safetyBundle, warnings }
-}
-
-async function canGoBack(parts: BackupParts, id: string): Promise<boolean> {
-  await using exchange = await parts.openExchange()
-  return await exchange.canGoBack(id)
-}
-
 async function presentEpoch(parts: BackupParts): Promise<number> {
   const state = await withPresent(parts, (store) => store.get<Epoch>('epochs', 'state')).catch(() => undefined)
   return state?.epoch ?? 0
-}
-
-async function hasBeenReleased(parts: BackupParts): Promise<boolean> {
-  const state = await withPresent(parts, (store) => store.get<Epoch>('epochs', 'state'))
-  return state?.safe_mode === false
-}
-
-async function withPresent<T>(parts: BackupParts, use: (store: Store) => Promise<T>): Promise<T | undefined> {
-  const store = await openPresent(parts)
-  if (store === undefined) return undefined
-  try {
-    await store.prepare(parts.collections)
-    return await use(store)
-  } finally {
-    await store.close()
-  }
-}
-
-/** What was undone is removed only once the journal says that it is. */
-async function finishUndo(parts: BackupParts, journal: RestoreJournal): Promise<void> {
-  await using exchange = await parts.openExchange()
-  await exchange.goBack(journal.id)
-  await parts.host.swapFilesBack(journal.id)
-  await parts.host.writeJournal({ ...journal, phase: 'undone' })
-  await forgetRestore(parts, exchange, journal.id)
-}
-
-/** A service on another host, too, would write into the database while it is exchanged. */
-async function refuseLiveServices(parts: BackupParts): Promise<void> {
-  const store = await openPresent(parts)
-  if (store === undefined) return
-  try {
-    await store.prepare(parts.collections)
-    const { items } = await store.find<{ _id: string; lease_until: Date }>('heartbeats', { limit: 500 })
-    const live = items.filter((beat) => beat.lease_until > parts.clock.now())
-    if (live.length > 0) {
-      throw new AppError('locked', `the service is running: ${live.map((beat) => `"${beat._id}"`).join(', ')}`, {
-        hint: 'stop it everywhere; one that was killed counts as gone after 30 seconds',
-      })
-    }
-  } catch (error) {
-    if (isAppError(error, 'locked')) throw error
-  } finally {
-    await store.close()
-  }
-}
-
-/** The present may be broken: that is a reason to restore, not to stop. */
-async function openPresent(parts: BackupParts): Promise<Store | undefined> {
-  try {
-    return await parts.openStore()
-  } catch (error) {
-    if (isAppError(error, 'unreachable') && parts.config['database.engine'] === 'embedded') return undefined
-    throw error
-  }
-}
-
-async function saveThePresent(parts: BackupParts, warnings: string[], signal: AbortSignal): Promise<string> {
-  const store = await openPresent(parts)
-  if (store === undefined) {
-    warnings.push('the present cannot be opened, so there is no backup of it; it is kept aside for "restore undo"')
-    return ''
-  }
-  try {
-    await store.prepare(parts.collections)
-    const isEmpty = (await store.count('users')) === 0 && (await store.count('certificates')) === 0
-    return isEmpty ? '' : (await createBackup(parts, store, signal)).name
-  } catch (error) {
-    if (signal.aborted || isAppError(error, 'locked') || isAppError(error, 'config')) throw error
-    warnings.push(`the present could not be backed up and is only kept aside for "restore undo": ${messageOf(error)}`)
-    return ''
-  } finally {
-    await store.close()
-  }
 }
 
 async function checkLive(parts: BackupParts, id: string, certificates: number): Promise<void> {

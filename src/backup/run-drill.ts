@@ -8,6 +8,7 @@ import type { Secret } from '../core/secret.ts'
 import { startNewEpoch } from '../epoch/epoch.ts'
 import { retireJobs } from '../jobs/retire-jobs.ts'
 import type { Store } from '../store/store.ts'
+import { newestBundle } from './catalogue.ts'
 import type { DrillReport, SignedDrillReport } from './drill-report.ts'
 import type { BackupParts, CapturedKeys, DrillGround, DrillServer } from './parts.ts'
 import { stageBundle } from './stage-bundle.ts'
@@ -36,7 +37,7 @@ export async function runDrill(
   signal: AbortSignal,
 ): Promise<SignedDrillReport> {
   using _lock = await parts.locks.hold('drill')
-  const bundle = input.bundle ?? (await newestGood(parts))
+  const bundle = input.bundle ?? newestBundle(await parts.source.list())
   const report = emptyReport(bundle, parts.clock.now())
   const keys: { captured?: CapturedKeys } = {}
   try {
@@ -214,15 +215,6 @@ function drift({ restored, production }: { restored: number; production: number 
 
 async function requestJson<T>(server: DrillServer, path: string): Promise<T> {
   return JSON.parse(await server.request('GET', path)) as T
-}
-
-async function newestGood(parts: BackupParts): Promise<string> {
-  const newest = (await parts.source.list()).find((entry) => !entry.isDamaged && entry.state.failed_at === undefined)
-  if (newest === undefined)
-    throw new AppError('not-found', `there is no bundle in "${parts.catalogue.directory}"`, {
-      hint: 'run "certautopilot backup create" first',
-    })
-  return newest.name
 }
 
 function emptyReport(bundle: string, now: Date): DrillReport {

@@ -1,6 +1,7 @@
 import { hostActor } from '../audit/audit.ts'
 import { countsOf } from '../backup/catalogue.ts'
-import { restoreBackup, undoRestore } from '../backup/restore-backup.ts'
+import { restoreBackup } from '../backup/restore-backup.ts'
+import { undoRestore } from '../backup/undo-restore.ts'
 import { verifyBackup } from '../backup/verify-backup.ts'
 import { formatDuration, plural } from '../core/units.ts'
 import { openEpoch, releaseSafeMode } from '../epoch/epoch.ts'
