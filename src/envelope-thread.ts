@@ -2,8 +2,8 @@ import { Worker } from 'node:worker_threads'
 import { AppError, type ErrorCode } from './core/app-error.ts'
 import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
 
-/** Enough to keep it busy while the database prepares the answer of a large collection. */
-const maxQueuedBytes = 8 * 1024 * 1024
+/** Keeps it busy while the database prepares the answer of a large collection, which may take a second; more than this costs memory. */
+const maxQueuedBytes = 16 * 1024 * 1024
 
 /** Opens envelopes in a thread of its own, so that reading and compressing go on meanwhile. */
 export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
@@ -34,12 +34,12 @@ class EnvelopeThread implements EnvelopeOpener {
     })
   }
 
-  get isIdle(): boolean {
-    return this.#queuedBytes < maxQueuedBytes / 2
+  get hasRoom(): boolean {
+    return this.#queuedBytes < maxQueuedBytes
   }
 
   async add(collection: string, fields: readonly string[], documents: Buffer): Promise<void> {
-    await this.#until(() => this.#queuedBytes < maxQueuedBytes)
+    await this.#until(() => this.hasRoom)
     const copy = Uint8Array.from(documents)
     this.#queuedBytes += copy.length
     this.#worker.postMessage({ collection, fields, documents: copy }, [copy.buffer])

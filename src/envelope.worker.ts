@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { parseEnvFile } from './config/env-file.ts'
 import { secretsFrom } from './config/secrets.ts'
+import { release } from './core/release.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
 import { emptyTally, tallyEnvelopes } from './kek/open-envelopes.ts'
 
@@ -19,6 +20,7 @@ parentPort?.on('message', (message: Message) => {
   const { buffer, byteOffset, byteLength } = message.documents
   try {
     tallyEnvelopes(provider, tally, { ...message, documents: Buffer.from(buffer, byteOffset, byteLength) })
+    release(message.documents)
     parentPort?.postMessage({ doneBytes: byteLength })
   } catch (error) {
     // An error loses its class on the way to the other thread, so it travels as what it says.

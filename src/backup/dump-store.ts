@@ -84,7 +84,7 @@ async function* interleaved(
 ): AsyncGenerator<DocumentBlock> {
   const [sealed, plain] = sourcesOf(point, database, envelopes)
   for (let isPlainDone = false; ; ) {
-    const source = isPlainDone || opener.isIdle ? sealed : plain
+    const source = isPlainDone || opener.hasRoom ? sealed : plain
     const { done, value } = await source.next()
     if (!done) yield value
     else if (source === plain) isPlainDone = true

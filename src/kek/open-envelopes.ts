@@ -19,8 +19,8 @@ export interface EnvelopeTally {
 
 /** Opens the envelopes of raw documents while they pass by. `add` waits when it is too far ahead. */
 export interface EnvelopeOpener extends AsyncDisposable {
-  /** It has room for more. */
-  readonly isIdle: boolean
+  /** Whether more can be added without waiting. */
+  readonly hasRoom: boolean
   add(collection: string, fields: readonly string[], documents: Buffer): Promise<void>
   /** Everything added has been opened. */
   finish(): Promise<EnvelopeTally>

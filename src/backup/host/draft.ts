@@ -3,6 +3,7 @@ import { type FileHandle, open, rename, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
+import { release } from '../../core/release.ts'
 import { writeWhole } from '../../core/write-whole.ts'
 import type { Draft, GrowingFile, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
@@ -64,7 +65,8 @@ export class FileDraft implements Draft {
   }
 
   async finish(): Promise<WrittenFile> {
-    await this.#handle.sync()
+    const syncing = this.#handle.sync()
+    syncing.catch(() => {})
     const whole = createHash('sha256')
     let end = 0
     for (const { position, bytes, sha256 } of this.#parts.toSorted((a, b) => a.position - b.position)) {
@@ -72,10 +74,12 @@ export class FileDraft implements Draft {
       for await (const chunk of readHandle(this.#handle, position, bytes)) {
         part.update(chunk)
         whole.update(chunk)
+        release(chunk)
       }
       if (position !== end || part.digest('hex') !== sha256) throw notWhatWasWritten(this.#directory)
       end += bytes
     }
+    await syncing
     return { bytes: end, sha256: whole.digest('hex') }
   }
 
@@ -138,7 +142,7 @@ async function writeAll(
   for await (const chunk of grouped(source, readBytes)) {
     await writing
     grow(bytes)
-    writing = writeWhole(handle, chunk, start + bytes)
+    writing = writeWhole(handle, chunk, start + bytes).then(() => release(chunk))
     writing.catch(() => {})
     hash.update(chunk)
     bytes += chunk.length
