@@ -1,15 +1,18 @@
-import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 
+/** Loaded when something is sealed or opened, which most commands do not do: it takes longer than the rest of them. */
+export const loadAge = () => import('age-encryption')
+
 /** A new X25519 identity (age-encryption.org/v1) and the recipient that seals to it. */
 export async function newIdentity(): Promise<{ identity: Secret; recipient: string }> {
+  const { generateX25519Identity, identityToRecipient } = await loadAge()
   const identity = await generateX25519Identity()
   return { identity: new Secret(identity), recipient: await identityToRecipient(identity) }
 }
 
 export async function recipientOf(identity: Secret): Promise<string> {
-  return identityToRecipient(identity.reveal())
+  return (await loadAge()).identityToRecipient(identity.reveal())
 }
 
 const armorPattern = /-----BEGIN AGE ENCRYPTED FILE-----[\s\S]+?-----END AGE ENCRYPTED FILE-----/
@@ -32,12 +35,14 @@ export async function openIdentities(text: string, source: string, askPassphrase
 
 /** The identity under a passphrase (scrypt), in armor: as the age program reads it with `-i`. */
 export async function protectIdentity(identity: Secret, passphrase: string): Promise<Secret> {
+  const { armor, Encrypter } = await loadAge()
   const encrypter = new Encrypter()
   encrypter.setPassphrase(passphrase)
   return new Secret(armor.encode(await encrypter.encrypt(`${identity.reveal()}\n`)).trim())
 }
 
 async function unprotected(sealed: string, source: string, passphrase: string): Promise<string> {
+  const { armor, Decrypter } = await loadAge()
   const decrypter = new Decrypter()
   decrypter.addPassphrase(passphrase)
   try {

@@ -1,9 +1,9 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import { Decrypter, Encrypter, type Recipient, type Stanza } from 'age-encryption'
+import type { Encrypter, Recipient, Stanza } from 'age-encryption'
 import { ByteQueue } from '../archive/byte-queue.ts'
 import { AppError, messageOf } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
-import { checkRecipient } from './age-keys.ts'
+import { checkRecipient, loadAge } from './age-keys.ts'
 import { headUnit, type Wrapping } from './wrapping.ts'
 
 /**
@@ -109,6 +109,7 @@ async function makeHeader(recipients: readonly string[]): Promise<{ header: Buff
       return []
     },
   }
+  const { Encrypter } = await loadAge()
   const encrypter = new Encrypter()
   encrypter.addRecipient(witness)
   for (const recipient of recipients) addRecipient(encrypter, recipient)
@@ -138,6 +139,7 @@ async function takeHeader(queue: ByteQueue): Promise<Buffer> {
 }
 
 async function openHeader(identities: readonly Secret[], header: Buffer): Promise<Buffer> {
+  const { Decrypter } = await loadAge()
   const decrypter = new Decrypter()
   for (const identity of identities) decrypter.addIdentity(identity.reveal())
   try {
