@@ -19,6 +19,8 @@ export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 4): Asy
   const lanes = Array.from({ length: laneCount }, () => new Lane(level))
   const free = [...lanes]
   const busy: { lane: Lane; compressed: Promise<Buffer[]> }[] = []
+  /** What a lane has given, passed on when that lane is at work again. */
+  let ready: Buffer[] = []
   let checksum = 0
   let size = 0
   yield header
@@ -29,15 +31,18 @@ export async function* gzipBlocks(source: AsyncIterable<Buffer>, level = 4): Asy
       size += part.length
       for (let taken = lane.fill(part); lane.isFull; taken += lane.fill(part.subarray(taken))) {
         busy.push({ lane, compressed: lane.compress() })
+        yield* ready
+        ready = []
         if (free.length === 0) {
           const first = busy.shift() as (typeof busy)[number]
-          yield* await first.compressed
+          ready = await first.compressed
           free.push(first.lane)
         }
         lane = free.pop() as Lane
       }
     }
     busy.push({ lane, compressed: lane.compress() })
+    yield* ready
     for (const { compressed } of busy) yield* await compressed
   } finally {
     for (const lane of lanes) lane.close()
