@@ -24,7 +24,10 @@ type Environment = Record<string, string>
 interface Measured {
   certificates: number
   seconds: number
-  peakMb: number
+  /** Of our processes, on all cores. */
+  cpuSeconds: number
+  /** What the peer took. */
+  peerSeconds: number
 }
 
 const engines: Record<string, (certificates: number) => Promise<Measured>> = {
@@ -107,7 +110,7 @@ async function takeTurns(
     if (durationMs > 50) console.log(`        ${(durationMs / 1000).toFixed(2).padStart(7)} s  ${stage}`)
   for (const note of summary.notes) console.log(`        ${note}`)
   await againstTheScript(environment, root, summary, own)
-  return { certificates, seconds: own, peakMb }
+  return { certificates, seconds: own, cpuSeconds: cpu_ms / 1000, peerSeconds: peer }
 }
 
 interface Summary {
@@ -168,13 +171,19 @@ async function againstTheScript(
   )
 }
 
-/** Ten times as much takes ten times as long, and no more memory. */
+/** Ten times as much costs ten times as much; how the server's own cost grows is its peer's to show. */
 function compareSizes(engine: string, measured: readonly Measured[]): void {
   const [small, large] = [measured[0], measured.at(-1)]
   if (small === undefined || large === undefined || small === large) return
-  const growth = large.seconds / small.seconds / (large.certificates / small.certificates)
-  const figure = `${large.seconds.toFixed(1)} s against ${small.seconds.toFixed(1)} s`
-  report(`${engine}: time per certificate, ${large.certificates} against ${small.certificates}`, figure, growth, { atMost: 1.2 })
+  const perCertificate = (of: (one: Measured) => number) => of(large) / of(small) / (large.certificates / small.certificates)
+  const cpu = perCertificate(({ cpuSeconds }) => cpuSeconds)
+  const figure = `${large.cpuSeconds.toFixed(1)} s against ${small.cpuSeconds.toFixed(1)} s`
+  report(`${engine}: processor time per certificate, ${large.certificates} against ${small.certificates}`, figure, cpu, {
+    atMost: 1.2,
+  })
+  const [own, peer] = [perCertificate(({ seconds }) => seconds), perCertificate(({ peerSeconds }) => peerSeconds)]
+  const growths = `${own.toFixed(2)} times against ${peer.toFixed(2)} times`
+  report(`${engine}: growth of the wall time per certificate against the peer's`, growths, own / peer, { atMost: 1.2 })
 }
 
 function rawRead(environment: Environment, ...words: string[]): Promise<ChildRun> {
