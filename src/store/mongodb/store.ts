@@ -58,11 +58,13 @@ class MongoStore implements Store {
 
   async prepare(collections: readonly CollectionSpec[]): Promise<void> {
     if (this.#prefix === '') await translate(this.#refuseWhileMoving())
+    const existing = await translate(this.#names())
     for (const spec of collections) {
       this.#specs.set(spec.name, spec)
-      await translate(this.#create(spec))
+      await translate(this.#create(this.#prefix + spec.name, existing))
+      await translate(this.#createIndexes(spec))
     }
-    if (this.#prefix === '') await translate(this.#database.createCollection(markerCollection).catch(unlessItExists))
+    if (this.#prefix === '') await translate(this.#create(markerCollection, existing))
   }
 
   async get<T extends StoredDocument>(collection: string, id: string): Promise<T | undefined> {
@@ -153,10 +155,18 @@ class MongoStore implements Store {
     return this.#database.collection(this.#prefix + name)
   }
 
-  async #create(spec: CollectionSpec): Promise<void> {
-    const name = this.#prefix + spec.name
-    await this.#database.createCollection(name).catch(unlessItExists)
-    if (spec.indexes.length > 0) await this.#database.collection(name).createIndexes(spec.indexes.map(indexDescription))
+  async #names(): Promise<ReadonlySet<string>> {
+    const infos = await this.#database.listCollections({}, { nameOnly: true }).toArray()
+    return new Set(infos.map(({ name }) => name))
+  }
+
+  /** Another process may have created it meanwhile. */
+  async #create(name: string, existing: ReadonlySet<string>): Promise<void> {
+    if (!existing.has(name)) await this.#database.createCollection(name).catch(unlessItExists)
+  }
+
+  async #createIndexes(spec: CollectionSpec): Promise<void> {
+    if (spec.indexes.length > 0) await this.#collection(spec.name).createIndexes(spec.indexes.map(indexDescription))
   }
 
   /** Operations of one transaction go one after the other; the server refuses two first ones at once (error 50911). */
