@@ -1,9 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { AppError, type ErrorCode } from './core/app-error.ts'
-import type { EnvelopeOpener, EnvelopeTally } from './kek/open-envelopes.ts'
-
-/** Keeps it busy while the database prepares the answer of a large collection, which may take a second; more than this costs memory. */
-const maxQueuedBytes = 16 * 1024 * 1024
+import { type EnvelopeOpener, type EnvelopeTally, usualQueueBytes } from './kek/open-envelopes.ts'
 
 /** Opens envelopes in a thread of its own, so that reading and compressing go on meanwhile. */
 export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
@@ -34,12 +31,12 @@ class EnvelopeThread implements EnvelopeOpener {
     })
   }
 
-  get hasRoom(): boolean {
-    return this.#queuedBytes < maxQueuedBytes
+  get queuedBytes(): number {
+    return this.#queuedBytes
   }
 
-  async add(collection: string, fields: readonly string[], documents: Buffer): Promise<void> {
-    await this.#until(() => this.hasRoom)
+  async add(collection: string, fields: readonly string[], documents: Buffer, queueBytes = usualQueueBytes): Promise<void> {
+    await this.#until(() => this.#queuedBytes < queueBytes)
     const copy = Uint8Array.from(documents)
     this.#queuedBytes += copy.length
     this.#worker.postMessage({ collection, fields, documents: copy }, [copy.buffer])

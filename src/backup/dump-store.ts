@@ -2,7 +2,7 @@ import { deserialize } from 'bson'
 import type { DocumentBlock, NamespaceEnd } from '../archive/format.ts'
 import { writeArchive } from '../archive/write-archive.ts'
 import { timed } from '../core/stage-clock.ts'
-import { type EnvelopeOpener, type EnvelopeTally, emptyTally } from '../kek/open-envelopes.ts'
+import { type EnvelopeOpener, type EnvelopeTally, emptyTally, usualQueueBytes } from '../kek/open-envelopes.ts'
 import type { Snapshot } from '../store/store.ts'
 import type { BackupParts } from './parts.ts'
 
@@ -45,11 +45,20 @@ export function dumpStore(input: DumpInput): AsyncGenerator<Buffer> {
   )
 }
 
+/** Opened while the database prepares the first answer of the large collection, which may take a second or more. */
+const firstQueueBytes = 32 * 1024 * 1024
+
+/** How far reading may be ahead of opening. */
+interface Pace {
+  queueBytes: number
+}
+
 async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   const { parts, opener, dump, expectedBytes, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  const source = timed(merged(input, envelopes), (waitedMs) => (dump.waits.reading += waitedMs))
+  const pace: Pace = { queueBytes: usualQueueBytes }
+  const source = timed(merged(input, envelopes, pace), (waitedMs) => (dump.waits.reading += waitedMs))
   for await (const block of source) {
     signal.throwIfAborted()
     const { collection, documents } = block
@@ -57,7 +66,7 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
     if (remembered.has(collection)) dump.small.set(collection, [...(dump.small.get(collection) ?? []), ...decoded(documents)])
     if (fields.length > 0 && documents.length > 0) {
       const asked = performance.now()
-      await opener.add(collection, fields, documents)
+      await opener.add(collection, fields, documents, pace.queueBytes)
       dump.waits.opening += performance.now() - asked
     }
     bytesDone += documents.length
@@ -71,9 +80,9 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
 }
 
 /** Both kinds of collections at once where the snapshot allows it, else in between each other. */
-function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>): AsyncGenerator<DocumentBlock> {
+function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>, pace: Pace): AsyncGenerator<DocumentBlock> {
   const { point, database } = input
-  if (!point.isConcurrent) return readAhead(interleaved(input, envelopes))
+  if (!point.isConcurrent) return readAhead(interleaved(input, envelopes, pace))
   return sideBySide(sourcesOf(point, database, envelopes).map(readAhead))
 }
 
@@ -81,11 +90,16 @@ function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string
 async function* interleaved(
   { point, database, opener }: DumpInput,
   envelopes: ReadonlyMap<string, readonly string[]>,
+  pace: Pace,
 ): AsyncGenerator<DocumentBlock> {
   const [sealed, plain] = sourcesOf(point, database, envelopes)
+  pace.queueBytes = firstQueueBytes
+  let plainBytes = 0
   for (let isPlainDone = false; ; ) {
-    const source = isPlainDone || opener.hasRoom ? sealed : plain
+    const source = isPlainDone || opener.queuedBytes < pace.queueBytes ? sealed : plain
     const { done, value } = await source.next()
+    if (source === plain && !done) plainBytes += value.documents.length
+    if (plainBytes > usualQueueBytes) pace.queueBytes = usualQueueBytes
     if (!done) yield value
     else if (source === plain) isPlainDone = true
     else break

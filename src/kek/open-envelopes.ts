@@ -17,11 +17,15 @@ export interface EnvelopeTally {
   failureCount: number
 }
 
-/** Opens the envelopes of raw documents while they pass by. `add` waits when it is too far ahead. */
+/** Keeps an opener busy while something else passes by. */
+export const usualQueueBytes = 8 * 1024 * 1024
+
+/** Opens the envelopes of raw documents while they pass by. */
 export interface EnvelopeOpener extends AsyncDisposable {
-  /** Whether more can be added without waiting. */
-  readonly hasRoom: boolean
-  add(collection: string, fields: readonly string[], documents: Buffer): Promise<void>
+  /** What waits to be opened. */
+  readonly queuedBytes: number
+  /** Waits first while `queueBytes` or more are in the queue. */
+  add(collection: string, fields: readonly string[], documents: Buffer, queueBytes?: number): Promise<void>
   /** Everything added has been opened. */
   finish(): Promise<EnvelopeTally>
 }
