@@ -46,7 +46,7 @@ export function dumpStore(input: DumpInput): AsyncGenerator<Buffer> {
 }
 
 /** Opened while the database prepares the first answer of the large collection, which may take a second or more. */
-const firstQueueBytes = 32 * 1024 * 1024
+const firstQueueBytes = 16 * 1024 * 1024
 
 /** How far reading may be ahead of opening. */
 interface Pace {
