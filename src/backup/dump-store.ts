@@ -45,20 +45,17 @@ export function dumpStore(input: DumpInput): AsyncGenerator<Buffer> {
   )
 }
 
-/** Opened while the database prepares the first answer of the large collection, which may take a second or more. */
-const firstQueueBytes = 16 * 1024 * 1024
-
-/** How far reading may be ahead of opening. */
-interface Pace {
-  queueBytes: number
-}
+/** Opened while the database does nothing but prepare the answer of a large collection, which may take a second or more. */
+const longQueueBytes = 16 * 1024 * 1024
+/** So much of the others, and their large collection has answered. */
+const answeredBytes = 8 * 1024 * 1024
 
 async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   const { parts, opener, dump, expectedBytes, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  const pace: Pace = { queueBytes: usualQueueBytes }
-  const source = timed(merged(input, envelopes, pace), (waitedMs) => (dump.waits.reading += waitedMs))
+  const queueBytes = input.point.isConcurrent ? usualQueueBytes : longQueueBytes
+  const source = timed(merged(input, envelopes), (waitedMs) => (dump.waits.reading += waitedMs))
   for await (const block of source) {
     signal.throwIfAborted()
     const { collection, documents } = block
@@ -66,7 +63,7 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
     if (remembered.has(collection)) dump.small.set(collection, [...(dump.small.get(collection) ?? []), ...decoded(documents)])
     if (fields.length > 0 && documents.length > 0) {
       const asked = performance.now()
-      await opener.add(collection, fields, documents, pace.queueBytes)
+      await opener.add(collection, fields, documents, queueBytes)
       dump.waits.opening += performance.now() - asked
     }
     bytesDone += documents.length
@@ -80,9 +77,9 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
 }
 
 /** Both kinds of collections at once where the snapshot allows it, else in between each other. */
-function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>, pace: Pace): AsyncGenerator<DocumentBlock> {
+function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>): AsyncGenerator<DocumentBlock> {
   const { point, database } = input
-  if (!point.isConcurrent) return readAhead(interleaved(input, envelopes, pace))
+  if (!point.isConcurrent) return readAhead(interleaved(input, envelopes))
   return sideBySide(sourcesOf(point, database, envelopes).map(readAhead))
 }
 
@@ -90,16 +87,14 @@ function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string
 async function* interleaved(
   { point, database, opener }: DumpInput,
   envelopes: ReadonlyMap<string, readonly string[]>,
-  pace: Pace,
 ): AsyncGenerator<DocumentBlock> {
   const [sealed, plain] = sourcesOf(point, database, envelopes)
-  pace.queueBytes = firstQueueBytes
   let plainBytes = 0
   for (let isPlainDone = false; ; ) {
-    const source = isPlainDone || opener.queuedBytes < pace.queueBytes ? sealed : plain
+    const queueBytes = plainBytes < answeredBytes ? longQueueBytes : usualQueueBytes
+    const source = isPlainDone || opener.queuedBytes < queueBytes ? sealed : plain
     const { done, value } = await source.next()
     if (source === plain && !done) plainBytes += value.documents.length
-    if (plainBytes > usualQueueBytes) pace.queueBytes = usualQueueBytes
     if (!done) yield value
     else if (source === plain) isPlainDone = true
     else break

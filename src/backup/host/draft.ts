@@ -138,7 +138,7 @@ async function writeAll(
   const hash = createHash('sha256')
   let bytes = 0
   let writing: Promise<unknown> = Promise.resolve()
-  // Each write is worth its system call.
+  // Each write is worth its system call. A group is a copy, so nobody else looks at it when it is released.
   for await (const chunk of grouped(source, readBytes)) {
     await writing
     grow(bytes)

@@ -1,4 +1,4 @@
-import { MongoClient, MongoServerError } from 'mongodb'
+import { type Db, MongoClient, MongoServerError } from 'mongodb'
 import { AppError, messageOf } from '../../core/app-error.ts'
 
 /** Internal document: what the exchange needs to go on after a crash. Never dumped. */
@@ -21,6 +21,12 @@ export async function connect(uri: string): Promise<MongoClient> {
     await client.close()
     throw translated(error)
   }
+}
+
+/** Of collections, not of views. */
+export async function collectionNames(database: Db): Promise<string[]> {
+  const infos = await database.listCollections({ type: 'collection' }, { nameOnly: true }).toArray()
+  return infos.map(({ name }) => name)
 }
 
 function newClient(uri: string): MongoClient {

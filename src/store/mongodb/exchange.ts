@@ -5,7 +5,7 @@ import { AppError, messageOf } from '../../core/app-error.ts'
 import { findElement, stringValue } from '../../document/raw-document.ts'
 import type { Staging, StoreExchange } from '../staging.ts'
 import type { CollectionSpec, Store } from '../store.ts'
-import { connect, exchangeCollection, translated } from './client.ts'
+import { collectionNames, connect, exchangeCollection, translated } from './client.ts'
 import { readRawCatalogue, toOrderedMap } from './raw-catalogue.ts'
 import { insertRaw } from './raw-insert.ts'
 import { isOurs, type MongoOptions, newMongoStore } from './store.ts'
@@ -111,8 +111,7 @@ class MongoExchange implements StoreExchange, AsyncDisposable {
   }
 
   async #names(): Promise<string[]> {
-    const infos = await this.#database.listCollections({ type: 'collection' }, { nameOnly: true }).toArray()
-    return infos.map((info) => info.name).sort()
+    return (await collectionNames(this.#database)).sort()
   }
 
   async #views(): Promise<ViewDefinition[]> {

@@ -14,7 +14,7 @@ import type {
   StoredDocument,
   Where,
 } from '../store.ts'
-import { connect, exchangeCollection, markerCollection, translated } from './client.ts'
+import { collectionNames, connect, exchangeCollection, markerCollection, translated } from './client.ts'
 import { filterOf, pageFilter, sortOf } from './filter.ts'
 import { openReader } from './reader.ts'
 import { openQuiescedView, openSnapshot } from './snapshot.ts'
@@ -58,7 +58,7 @@ class MongoStore implements Store {
 
   async prepare(collections: readonly CollectionSpec[]): Promise<void> {
     if (this.#prefix === '') await translate(this.#refuseWhileMoving())
-    const existing = await translate(this.#names())
+    const existing = new Set(await translate(collectionNames(this.#database)))
     for (const spec of collections) {
       this.#specs.set(spec.name, spec)
       await translate(this.#create(this.#prefix + spec.name, existing))
@@ -153,11 +153,6 @@ class MongoStore implements Store {
   #collection(name: string): Collection<Document & StoredDocument> {
     this.#spec(name)
     return this.#database.collection(this.#prefix + name)
-  }
-
-  async #names(): Promise<ReadonlySet<string>> {
-    const infos = await this.#database.listCollections({}, { nameOnly: true }).toArray()
-    return new Set(infos.map(({ name }) => name))
   }
 
   /** Another process may have created it meanwhile. */
