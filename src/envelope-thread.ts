@@ -10,7 +10,7 @@ export function startEnvelopeThread(secretsContent: Buffer): EnvelopeOpener {
 class EnvelopeThread implements EnvelopeOpener {
   readonly #worker: Worker
   #queuedBytes = 0
-  #wake: (() => void) | undefined
+  #waiting: (() => void)[] = []
   #failure: Error | undefined
   #tally: EnvelopeTally | undefined
 
@@ -23,16 +23,20 @@ class EnvelopeThread implements EnvelopeOpener {
       if ('doneBytes' in message) this.#queuedBytes -= message.doneBytes
       else if ('tally' in message) this.#tally = message.tally
       else this.#failure = new AppError(message.code, message.text)
-      this.#wake?.()
+      this.#wake()
     })
     this.#worker.on('error', (error: Error) => {
       this.#failure = error
-      this.#wake?.()
+      this.#wake()
     })
   }
 
   get queuedBytes(): number {
     return this.#queuedBytes
+  }
+
+  room(): Promise<void> {
+    return this.#until(() => this.#queuedBytes < usualQueueBytes)
   }
 
   async add(collection: string, fields: readonly string[], documents: Buffer, queueBytes = usualQueueBytes): Promise<void> {
@@ -49,17 +53,22 @@ class EnvelopeThread implements EnvelopeOpener {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#failure ??= new Error('the thread of envelopes has ended')
+    this.#wake()
     await this.#worker.terminate()
   }
 
-  /** One caller waits at a time: blocks of a stream come one after the other. */
   async #until(isTrue: () => boolean): Promise<void> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
       if (isTrue()) return
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
   }
 }

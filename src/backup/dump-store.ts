@@ -54,7 +54,6 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
   const { parts, opener, dump, expectedBytes, signal } = input
   const envelopes = new Map(parts.collections.map((spec) => [spec.name, spec.envelopes ?? []]))
   let bytesDone = 0
-  const queueBytes = input.point.isConcurrent ? usualQueueBytes : longQueueBytes
   const source = timed(merged(input, envelopes), (waitedMs) => (dump.waits.reading += waitedMs))
   for await (const block of source) {
     signal.throwIfAborted()
@@ -63,7 +62,7 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
     if (remembered.has(collection)) dump.small.set(collection, [...(dump.small.get(collection) ?? []), ...decoded(documents)])
     if (fields.length > 0 && documents.length > 0) {
       const asked = performance.now()
-      await opener.add(collection, fields, documents, queueBytes)
+      await opener.add(collection, fields, documents, longQueueBytes)
       dump.waits.opening += performance.now() - asked
     }
     bytesDone += documents.length
@@ -80,7 +79,8 @@ async function* blocksOf(input: DumpInput): AsyncGenerator<DocumentBlock> {
 function merged(input: DumpInput, envelopes: ReadonlyMap<string, readonly string[]>): AsyncGenerator<DocumentBlock> {
   const { point, database } = input
   if (!point.isConcurrent) return readAhead(interleaved(input, envelopes))
-  return sideBySide(sourcesOf(point, database, envelopes).map(readAhead))
+  const [sealed, plain] = sourcesOf(point, database, envelopes)
+  return sideBySide([whileThereIsRoom(readAhead(sealed), input.opener), readAhead(plain)])
 }
 
 /** Opening envelopes takes longer than reading them, so their collections are read only as fast, and the others in between. */
@@ -112,6 +112,14 @@ function sourcesOf(
   const hasEnvelopes = (name: string) => (envelopes.get(name) ?? []).length > 0
   const plain = names.filter((name) => !hasEnvelopes(name))
   return [blocksOfCollections(point, database, names.filter(hasEnvelopes)), blocksOfCollections(point, database, plain)]
+}
+
+/** Holds blocks back while many wait to be opened: whoever takes from both sources goes on with the other. */
+async function* whileThereIsRoom(source: AsyncGenerator<DocumentBlock>, opener: EnvelopeOpener): AsyncGenerator<DocumentBlock> {
+  for await (const block of source) {
+    await opener.room()
+    yield block
+  }
 }
 
 /** Whichever source has something first. */

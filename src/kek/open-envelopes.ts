@@ -24,6 +24,8 @@ export const usualQueueBytes = 8 * 1024 * 1024
 export interface EnvelopeOpener extends AsyncDisposable {
   /** What waits to be opened. */
   readonly queuedBytes: number
+  /** Waits until fewer bytes are in the queue than it usually holds. */
+  room(): Promise<void>
   /** Waits first while `queueBytes` or more are in the queue. */
   add(collection: string, fields: readonly string[], documents: Buffer, queueBytes?: number): Promise<void>
   /** Everything added has been opened. */
