@@ -3,7 +3,10 @@ import { AppError } from '../../core/app-error.ts'
 import { sleep } from '../../core/clock.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
-const documentsPerBatch = 500
+const firstDocuments = 500
+/** How large answers are meant to be: small documents come by the thousands. Runs of one collection also compress better than a mixture. */
+const batchBytes = 2 * 1024 * 1024
+const mostDocuments = 10_000
 
 export interface RawRead {
   database: Db
@@ -19,14 +22,17 @@ export interface RawRead {
  * commands itself: the driver's cursor hands out documents one by one, which costs as much as compressing them.
  */
 export async function* readRawBatches({ database, session, collection, readConcern, answerMs }: RawRead): AsyncGenerator<Buffer> {
-  const run = (command: Record<string, unknown>) =>
-    answered(database.command({ ...command, batchSize: documentsPerBatch }, { session, raw: true }), answerMs)
-  let reply = await run({ find: collection, ...(readConcern === undefined ? {} : { readConcern }) })
+  const run = (command: Record<string, unknown>) => answered(database.command(command, { session, raw: true }), answerMs)
+  let batchSize = firstDocuments
+  let reply = await run({ find: collection, batchSize, ...(readConcern === undefined ? {} : { readConcern }) })
   for (;;) {
     const { id, documents } = takeBatch(reply.cursor as Uint8Array)
-    if (documents.length > 0) yield documents
+    if (documents.length > 0) {
+      batchSize = Math.min(mostDocuments, Math.ceil((batchSize * batchBytes) / documents.length))
+      yield documents
+    }
     if (id === 0n) return
-    reply = await run({ getMore: id, collection })
+    reply = await run({ getMore: id, batchSize, collection })
   }
 }
 
