@@ -5,7 +5,7 @@ import { MongoClient } from 'mongodb'
 import { startMongoProxy } from '../../../test/mongo-proxy.ts'
 import { type MongoServer, needs, startMongo } from '../../../test/servers.ts'
 import { buildDocument, int64Bytes, rawBoolean, rawDocument, rawInt32, rawString } from '../../document/raw-builder.ts'
-import { bsonType } from '../../document/raw-document.ts'
+import { bsonType, splitDocuments } from '../../document/raw-document.ts'
 import { toExtendedJson } from '../../document/to-extended-json.ts'
 import { contractSpecs, storeContract, thing } from '../store.contract.ts'
 import { openMongoExchange } from './exchange.ts'
@@ -98,6 +98,26 @@ function oddIndex(): Buffer {
     ['sparse', rawBoolean(true)],
   ])
 }
+
+test('mongodb: answers are about 2 MB, however small the documents are, and every document is in one of them', {
+  skip,
+}, async (t) => {
+  const store = await open(t)
+  const client = await MongoClient.connect(await serverUri())
+  t.after(() => client.close())
+  const count = 9_000
+  const text = 'x'.repeat(1_000)
+  const documents = Array.from({ length: count }, (_, n) => ({ ...thing(String(n)), text }))
+  await client.db(store.databaseName).collection<{ _id: string }>('things').insertMany(documents)
+  await using snapshot = await store.snapshot()
+  const answers = await Array.fromAsync(snapshot.read('things'), (answer) => splitDocuments(answer).toArray().length)
+  assert.equal(answers[0], 500)
+  assert.ok((answers[1] ?? 0) > 1_900 && (answers[1] ?? 0) < 2_100, String(answers))
+  assert.equal(
+    answers.reduce((sum, length) => sum + length, 0),
+    count,
+  )
+})
 
 test('mongodb: a snapshot that a server does not hold is never trusted', { skip }, async (t) => {
   const store = await open(t)
