@@ -290,10 +290,11 @@ test('MongoDB goes away, steps down, hangs or ends the snapshot in the middle', 
   const quick = { CERTAUTOPILOT_DATABASE_ANSWER_SECONDS: '2' }
   await using host = await newHost({ ...mongoEnvironment(server.uri), ...retention, ...quick })
   const at = await ground(host)
+  // 9 MB: an answer has about 2 MB, and the third one after the first must still come.
   await host.withStore(async (store) => {
     const filler = (n: number) => ({
       insert: 'idempotency_keys',
-      document: { _id: `filler-${n}`, text: 'x'.repeat(1000), expires_at: new Date(Date.now() + 3_600_000) },
+      document: { _id: `filler-${n}`, text: 'x'.repeat(3000), expires_at: new Date(Date.now() + 3_600_000) },
     })
     await store.commit(Array.from({ length: 3000 }, (_, n) => filler(n)) as never)
   })
