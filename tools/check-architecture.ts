@@ -15,7 +15,7 @@ const forbiddenNames = /(^|[-/])(utils?|helpers?|common|misc|manager|service|typ
 /** Values of the standard library that are I/O by module but not by use. */
 const pureUses: Record<string, string> = {
   'src/certificates/issue-certificate.ts': 'node:net',
-  'src/certificates/order-certificate.ts': 'node:net',
+  'src/certificates/request-certificate.ts': 'node:net',
 }
 
 /** The rules of CONTRIBUTING.md that a program can check. @returns what is broken, a line each */

@@ -3,9 +3,9 @@ import { isAppError } from '../core/app-error.ts'
 import type { Job } from '../jobs/job.ts'
 import type { Certificate } from './collections.ts'
 import { neverRenewed } from './describe.ts'
-import { issueJobKind } from './order-certificate.ts'
 import type { CertificateParts } from './parts.ts'
 import { renewalJobKind } from './renew-certificate.ts'
+import { issueJobKind } from './request-certificate.ts'
 
 /**
  * Shows at a certificate that getting it does not work: `failing` while attempts go on, `stalled` when a person is

@@ -6,9 +6,9 @@ import type { AcmeAccount } from './collections.ts'
 import { requireCredential } from './dns-credentials.ts'
 import { checkedNames } from './issue-certificate.ts'
 import { listCertificates } from './list-certificates.ts'
-import { refuseUnprovable } from './order-certificate.ts'
 import type { CertificateParts } from './parts.ts'
 import { requireProject } from './projects.ts'
+import { refuseUnprovable } from './request-certificate.ts'
 
 export interface Check {
   state: 'ok' | 'warning' | 'failing'

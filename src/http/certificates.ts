@@ -12,9 +12,9 @@ import {
   expiryByDay,
   listCertificates,
 } from '../certificates/list-certificates.ts'
-import { requestCertificate } from '../certificates/order-certificate.ts'
 import { preflight } from '../certificates/preflight.ts'
 import { requireProject } from '../certificates/projects.ts'
+import { requestCertificate } from '../certificates/request-certificate.ts'
 import { AppError } from '../core/app-error.ts'
 import { Secret } from '../core/secret.ts'
 import { type ChallengeType, challengeTypes } from '../issuer/ordering-issuer.ts'
