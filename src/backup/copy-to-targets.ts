@@ -1,4 +1,5 @@
 import { resealedStream } from '../bundle/age-stream.ts'
+import { sha256Of } from '../bundle/digest.ts'
 import { signValue } from '../bundle/manifest.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { once } from '../core/chunks.ts'
@@ -82,15 +83,22 @@ async function serveTarget(
   try {
     const target = await open()
     const { entries, taken } = await lacking(parts, target)
+    const spoilt: string[] = []
     for (const entry of entries) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
       const until = lockedUntil(entry, [], location.rules, parts.clock.now())
-      const sent = (await early.of(entry.name, target.name)) ?? (await send(parts, target, entry, until, signal))
-      await completeCopy(parts, target, entry, sent, until)
-      result.copied.push(entry.name)
+      try {
+        const sent = (await early.of(entry.name, target.name)) ?? (await send(parts, target, entry, until, signal))
+        await completeCopy(parts, target, entry, sent, until)
+        result.copied.push(entry.name)
+      } catch (error) {
+        if (!isAppError(error, 'corrupt')) throw error
+        spoilt.push(await noteSpoilt(parts, entry, error))
+      }
     }
     await pruneTarget(parts, { location, open }, target, result)
+    if (spoilt.length > 0) throw new AppError('corrupt', spoilt.join('; '))
     if (taken !== undefined) throw nameTaken(target, taken)
   } catch (error) {
     signal.throwIfAborted()
@@ -120,6 +128,13 @@ async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
   return { entries: entries.filter(({ name }) => !theirs.has(name)), taken }
 }
 
+/** A bundle that is not what it was on this host any more keeps no other from its copy. @returns what is wrong with it */
+async function noteSpoilt({ catalogue, clock }: BackupParts, { name }: CatalogueEntry, error: AppError): Promise<string> {
+  const failure = `"${name}" on this host is not what was published (${error.message}), and was not copied`
+  await catalogue.addState(name, { failed_at: clock.now().toISOString(), failure })
+  return failure
+}
+
 /** The copy is sealed to people only: whoever has this host cannot open what left it. */
 async function send(
   { host, config, catalogue, progress }: BackupParts,
@@ -131,7 +146,8 @@ async function send(
   const recipients = config['backup.recipients']
   const file = await catalogue.open(entry.name)
   const isForPeople = entry.sidecar?.artefact.recipients.toSorted().join() === recipients.toSorted().join()
-  const body = isForPeople ? file.read() : resealedStream(await host.identities(), file.read(), recipients)
+  const here = asPublished(entry, file.read())
+  const body = isForPeople ? here : resealedStream(await host.identities(), here, recipients)
   return sendFile(target, entry.name, {
     content: inOrder(body),
     lockedUntil,
@@ -139,6 +155,14 @@ async function send(
     onSent: (bytesDone) =>
       progress({ phase: `copying to ${target.name}`, bytesDone, bytesTotal: Math.max(bytesDone, entry.bytes) }),
   })
+}
+
+/** A disk may have changed a file since it was verified: what is sent is what its manifest names, or nothing. */
+async function* asPublished({ sidecar }: CatalogueEntry, content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const watched = sha256Of(content)
+  yield* watched.bytes
+  if (watched.value() === sidecar?.artefact.sha256) return
+  throw new AppError('corrupt', 'its SHA-256 is not the one in its manifest')
 }
 
 /** It is read back before its sidecar names it. */

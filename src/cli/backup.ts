@@ -210,12 +210,11 @@ function listed({ name, bytes, isDamaged, isRemoved = false, sidecar, state }: C
   }
 }
 
-function stateOf({ bytes, isDamaged, isRemoved, sidecar, state }: CatalogueEntry): string {
+function stateOf({ isDamaged, isRemoved, sidecar, state }: CatalogueEntry): string {
   if (isDamaged) return 'damaged: counts for nothing'
   if (isRemoved) return 'REMOVED or overwritten there, but a version is left: it can be restored'
   if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
   if (sidecar === undefined) return 'without manifest: run "backup verify"'
-  if (sidecar.artefact.bytes !== bytes) return `DAMAGED: its manifest says ${formatBytes(sidecar.artefact.bytes)}`
   const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '
   const recovery =
     state.recovery_proven_at === undefined ? 'recovery unproven' : `recovery proven ${shortTime(state.recovery_proven_at)}`

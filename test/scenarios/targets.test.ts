@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -121,6 +121,31 @@ test('a target that fails is partial (3), told of, and caught up by the next run
     list.targets.map(({ bundles }) => bundles),
     [2, 2],
   )
+})
+
+test('a bundle that this host has spoilt since is not copied, whoever can open it, and the good ones are', async (t) => {
+  for (const hostIdentity of ['true', 'false']) {
+    const folder = await folderOf(t)
+    await using host = await newHost({ CERTAUTOPILOT_BACKUP_HOST_IDENTITY: hostIdentity })
+    await host.furnish(1)
+    const bundles = [await created(host), await created(host), await created(host)].map(({ bundle }) => bundle)
+    const [whole, flipped, cut] = bundles as [string, string, string]
+    await using file = await open(join(host.paths.backups, flipped), 'r+')
+    const { size } = await file.stat()
+    await file.write(Buffer.from([0xff]), 0, 1, size - 20)
+    await truncate(join(host.paths.backups, cut), 10)
+
+    const there = { CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` }
+    const first = await host.cliWith(there, 'backup', 'create', '--json')
+    assert.equal(first.exitCode, 3)
+    assert.match(first.stdout, /on this host is not what was published/)
+    const copies = (await readdir(folder)).filter((name) => name.endsWith('.age'))
+    assert.ok(copies.includes(whole) && !copies.includes(flipped) && !copies.includes(cut), `${copies}`)
+    const list = await host.ok('backup', 'list')
+    assert.equal(list.stdout.match(/FAILED its verification/g)?.length, 2, list.stdout)
+    const preview = await host.ok('backup', 'prune', '--dry-run')
+    assert.doesNotMatch(preview.stdout, new RegExp(`${cut}.*last 3 that verified`), 'what was cut short counts for nothing')
+  }
 })
 
 test('a copy that was damaged there is refused; half a copy counts for nothing; what is of others stays', async (t) => {

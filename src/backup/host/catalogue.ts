@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
+import { formatBytes } from '../../core/units.ts'
 import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar } from '../catalogue.ts'
 import { FileDraft, readHandle } from './draft.ts'
 import { publishFile, readJson, syncDirectory } from './files.ts'
@@ -67,9 +68,11 @@ class FolderCatalogue implements Catalogue {
 
   async #entry(name: string): Promise<CatalogueEntry> {
     const path = join(this.directory, name)
-    const { size } = await stat(path)
-    const state = (await readJson<BundleState>(`${path}.state.json`)) ?? {}
-    return { name, bytes: size, sidecar: await readSidecar(path), state, isDamaged: name.endsWith('.damaged') }
+    const { size, mtime } = await stat(path)
+    const known = (await readJson<BundleState>(`${path}.state.json`)) ?? {}
+    const sidecar = await readSidecar(path)
+    const state = { ...known, ...lengthFailure(size, sidecar, mtime) }
+    return { name, bytes: size, sidecar, state, isDamaged: name.endsWith('.damaged') }
   }
 
   /** What a killed run left behind. */
@@ -81,6 +84,13 @@ class FolderCatalogue implements Catalogue {
       if (Date.now() - mtimeMs > recentDraftMs) await unlink(path)
     }
   }
+}
+
+/** What was cut short since it was verified counts as failed, whoever looks. */
+function lengthFailure(bytes: number, sidecar: Sidecar | undefined, changedAt: Date): Pick<BundleState, 'failed_at' | 'failure'> {
+  if (sidecar === undefined || sidecar.artefact.bytes === bytes) return {}
+  const failure = `it is ${formatBytes(bytes)} long, its manifest says ${formatBytes(sidecar.artefact.bytes)}`
+  return { failed_at: changedAt.toISOString(), failure }
 }
 
 async function* readFileOf(path: string): AsyncGenerator<Buffer> {
