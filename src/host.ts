@@ -8,6 +8,7 @@ import { openDrills } from './backup/host/drills.ts'
 import { openHostFiles } from './backup/host/host-files.ts'
 import { openHostLocks } from './backup/host/locks.ts'
 import { openStanding } from './backup/host/standing.ts'
+import { backupCollections } from './backup/last-point.ts'
 import type { BackupParts, CapturedKeys, Progress, TargetAccess } from './backup/parts.ts'
 import { targetCatalogue } from './backup/target-catalogue.ts'
 import { certificateCollections } from './certificates/collections.ts'
@@ -40,6 +41,7 @@ export const collections: CollectionSpec[] = [
   ...accessCollections,
   ...certificateCollections,
   ...jobCollections,
+  ...backupCollections,
   ...notifyCollections,
   ...deployCollections,
   ...idempotencyCollections,

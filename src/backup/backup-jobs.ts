@@ -1,5 +1,5 @@
 import { type Actor, audited } from '../audit/audit.ts'
-import { AppError, messageOf } from '../core/app-error.ts'
+import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { formatBytes, formatCount, formatDuration, plural } from '../core/units.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import type { JobRun } from '../jobs/worker.ts'
@@ -8,6 +8,7 @@ import { copyToTargets, type TargetResult } from './copy-to-targets.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
 import type { DrillReport } from './drill-report.ts'
 import { type EarlyCopies, prepareCopies } from './early-copies.ts'
+import { pointRecorded } from './last-point.ts'
 import type { BackupParts } from './parts.ts'
 import { pruneBackups } from './prune-backups.ts'
 import { runDrill } from './run-drill.ts'
@@ -28,13 +29,27 @@ export async function requestBackupJob(
 ): Promise<Job> {
   const { items } = await store.find<Job>('jobs', { where: { subject, state: { in: ['queued', 'running'] } } })
   const pending = items.find((job) => job.kind === kind)
-  if (pending !== undefined) return pending
+  if (pending !== undefined) return broughtForward(store, pending, now)
   const { job, change } = queuedJob(kind, subject, actor, now)
   await store.commit([
     change,
     audited(actor, `${kind}.requested`, subject, { job: job._id, ...(reason === undefined ? {} : { reason }) }),
   ])
   return job
+}
+
+/** One that waits for its next attempt, perhaps until tomorrow, does not wait any longer. */
+async function broughtForward(store: Store, job: Job, now: Date): Promise<Job> {
+  if (job.state !== 'queued' || job.run_at <= now) return job
+  const document: Job = { ...job, run_at: now }
+  try {
+    await store.commit([{ replace: 'jobs', document, expect: { state: 'queued', attempts: job.attempts } }])
+    return document
+  } catch (error) {
+    // A worker was faster.
+    if (isAppError(error, 'conflict')) return job
+    throw error
+  }
 }
 
 export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
@@ -51,7 +66,7 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   await run.step(await retained(parts, store, run.job.requested_by))
   const beat = await heartbeat(parts, targets)
   if (beat !== '') await run.step(beat)
-  await run.finish([backupTaken(run.job.requested_by, result)])
+  await run.finish(await backupTaken(store, run.job.requested_by, result))
 }
 
 /** Retention after a good backup. That it failed is told, and does not make the backup a bad one. @returns what a person is shown */
@@ -105,9 +120,17 @@ export function targetLine({ target, copied: names, removed, error, note }: Targ
   return `target ${target}: ${parts.filter((part) => part !== '').join(', ')}`
 }
 
-/** The entry of a backup that was taken, whoever took it. */
-export function backupTaken(actor: Actor, { name, bytes, envelopes }: BackupResult): Change {
-  return audited(actor, 'backup.succeeded', name, { bundle: name, bytes, opened: envelopes.opened, envelopes: envelopes.total })
+/** What is written down about a backup that was taken, whoever took it. */
+export async function backupTaken(
+  store: Store,
+  actor: Actor,
+  { name, bytes, envelopes, sidecar }: BackupResult,
+): Promise<Change[]> {
+  const { opened, total } = envelopes
+  return [
+    audited(actor, 'backup.succeeded', name, { bundle: name, bytes, opened, envelopes: total }),
+    await pointRecorded(store, name, sidecar.manifest),
+  ]
 }
 
 export async function verifyBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {

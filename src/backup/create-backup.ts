@@ -97,7 +97,7 @@ export async function createBackup(
   const written = await draft.finish()
   clock.end('sync and read back')
   const { proof } = dump
-  if (proof.failureCount > 0) throw await keptAsDamaged(draft, name, proof)
+  if (proof.failureCount > 0) throw await keptAsDamaged(parts, draft, name, proof)
 
   const artefact = { name, ...written, recipients }
   const sidecar: Sidecar = { ...signed, artefact, artefact_signature: signValue(artefact, signingKey).signature }
@@ -221,15 +221,20 @@ async function newestBundle(parts: BackupParts): Promise<CatalogueEntry | undefi
 async function freeName(parts: BackupParts, isSealed: boolean): Promise<string> {
   for (;;) {
     const name = bundleName(compactStamp(parts.clock.now()), isSealed)
-    const taken = (await parts.catalogue.list()).some((entry) => entry.name === name)
+    const taken = (await parts.catalogue.list()).some((entry) => entry.name === name || entry.name === `${name}.damaged`)
     if (!taken) return name
     await sleep(200)
   }
 }
 
-async function keptAsDamaged(draft: Draft, name: string, proof: EnvelopeTally): Promise<AppError> {
+/** So many of the newest are enough to look at: a cause that stays would fill the disk. */
+const damagedKept = 3
+
+async function keptAsDamaged({ catalogue }: BackupParts, draft: Draft, name: string, proof: EnvelopeTally): Promise<AppError> {
   const { total, opened } = countEnvelopes(proof)
   await draft.keepDamaged(name, { opened, total, failures: proof.failures })
+  const damaged = (await catalogue.list()).filter(({ isDamaged, state }) => isDamaged && state.pin === undefined)
+  for (const old of damaged.slice(damagedKept)) await catalogue.remove(old.name)
   const first = proof.failures[0]
   return new AppError(
     'verification-failed',

@@ -4,14 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemActor } from '../audit/audit.ts'
+import type { Manifest } from '../bundle/manifest.ts'
 import { type Config, settingKeys, settings } from '../config/schema.ts'
 import { collections } from '../host.ts'
 import { type Job, queuedJob } from '../jobs/job.ts'
 import { openEmbeddedStore } from '../store/embedded/store.ts'
-import type { Store } from '../store/store.ts'
-import { backupJobKinds } from './backup-jobs.ts'
+import type { Store, StoredDocument } from '../store/store.ts'
+import { backupJobKinds, requestBackupJob } from './backup-jobs.ts'
 import type { CatalogueEntry } from './catalogue.ts'
 import { expectedIntervalSeconds, lastRunTime, noteOverdueBackup, noteOverdueDrill, whyBackupIsDue } from './due-backup.ts'
+import { pointRecorded } from './last-point.ts'
 import type { BackupParts } from './parts.ts'
 
 const now = new Date('2026-11-24T12:00:00Z')
@@ -32,12 +34,17 @@ function configWith(changed: Partial<Config>): Config {
   return { ...defaults, 'backup.time_zone': 'UTC', ...changed } as Config
 }
 
-function partsWith(takenAt: string | undefined, changed: Partial<Config> = {}, isTimerArmed = false): BackupParts {
+function partsWith(
+  takenAt: string | undefined,
+  changed: Partial<Config> = {},
+  isTimerArmed = false,
+  had = { authorities: 0, versions: 0 },
+): BackupParts {
   const collections = [
-    { name: 'certificate_authorities', count: 0 },
-    { name: 'kek_versions', count: 0 },
+    { name: 'certificate_authorities', count: had.authorities },
+    { name: 'kek_versions', count: had.versions },
   ]
-  const manifest = { point_in_time: { taken_at: takenAt }, collections }
+  const manifest = { point_in_time: { taken_at: takenAt }, collections, kek: { active_version: 1 } }
   const entry = {
     name: 'a',
     isDamaged: false,
@@ -50,6 +57,10 @@ function partsWith(takenAt: string | undefined, changed: Partial<Config> = {}, i
     catalogue: { list: async () => (takenAt === undefined ? [] : [entry]) },
     isTimerArmed: () => isTimerArmed,
   } as unknown as BackupParts
+}
+
+function installed(at: string): StoredDocument & { created_at: Date } {
+  return { _id: 'install', created_at: new Date(at) }
 }
 
 test('the schedule follows the zone over its changes of clock', () => {
@@ -86,24 +97,101 @@ test('a new CA and many new keys ask for a backup of their own', async (t) => {
   assert.equal(await whyBackupIsDue(good, store), undefined)
   await store.commit([key('two', new Date('2026-11-24T09:00:00Z'))])
   assert.equal(await whyBackupIsDue(good, store), '2 new private keys')
-  await store.commit([{ insert: 'certificate_authorities', document: { _id: 'ca', name: 'ca' } as never }])
+  const authority = { _id: 'ca', name: 'ca', created_at: new Date('2026-11-24T10:00:00Z') }
+  await store.commit([{ insert: 'certificate_authorities', document: authority }])
   assert.equal(await whyBackupIsDue(good, store), 'a new CA')
   await store.commit([queuedJob(backupJobKinds.create, 'host', systemActor, new Date(now.getTime() - 60_000)).change])
   assert.equal(await whyBackupIsDue(good, store), undefined, 'at most once in a while')
+})
+
+test('a CA in place of another, a new KEK and another active one ask for a backup', async (t) => {
+  const store = await emptyStore(t)
+  const good = partsWith('2026-11-24T03:15:02Z', {}, false, { authorities: 1, versions: 1 })
+  const authority = (id: string, day: string) => ({ _id: id, name: id, created_at: new Date(day) })
+  const version = (number: number, state: string) => ({ _id: String(number), version: number, state })
+  const [before, first] = [authority('before', '2026-01-01'), version(1, 'active')]
+  await store.commit([
+    { insert: 'certificate_authorities', document: before },
+    { insert: 'kek_versions', document: first },
+  ])
+  assert.equal(await whyBackupIsDue(good, store), undefined)
+  await store.commit([
+    { remove: 'certificate_authorities', id: 'before' },
+    { insert: 'certificate_authorities', document: authority('after', '2026-11-24T10:00:00Z') },
+  ])
+  assert.equal(await whyBackupIsDue(good, store), 'a new CA')
+  await store.commit([{ remove: 'certificate_authorities', id: 'after' }])
+  await store.commit([{ insert: 'kek_versions', document: version(2, 'readable') }])
+  assert.equal(await whyBackupIsDue(good, store), 'a new KEK')
+  const both = partsWith('2026-11-24T03:15:02Z', {}, false, { authorities: 1, versions: 2 })
+  assert.equal(await whyBackupIsDue(both, store), undefined)
+  await store.commit([
+    { replace: 'kek_versions', document: version(1, 'readable') },
+    { replace: 'kek_versions', document: version(2, 'active') },
+  ])
+  assert.equal(await whyBackupIsDue(both, store), 'another active KEK')
+})
+
+test('while backups fail, a change asks for them ever more rarely, and a planned one is tried at its time', async (t) => {
+  const store = await emptyStore(t)
+  const authority = { _id: 'ca', name: 'ca', created_at: new Date('2026-11-24T10:00:00Z') }
+  await store.commit([{ insert: 'certificate_authorities', document: authority }])
+  const good = partsWith('2026-11-24T03:15:02Z')
+  const failed = (minutesAgo: number, attempts: number) => {
+    const { job } = queuedJob(backupJobKinds.create, 'host', systemActor, new Date(now.getTime() - minutesAgo * 60_000))
+    return { ...job, state: 'dead', attempts } as Job
+  }
+  const tried = failed(20, 1)
+  await store.commit([{ insert: 'jobs', document: tried }])
+  assert.equal(await whyBackupIsDue(good, store), undefined, '30 minutes after the first')
+  await store.commit([{ remove: 'jobs', id: tried._id }])
+  await store.commit([{ insert: 'jobs', document: failed(31, 1) }])
+  assert.equal(await whyBackupIsDue(good, store), 'a new CA')
+  await store.commit([{ insert: 'jobs', document: failed(200, 4) }])
+  assert.equal(await whyBackupIsDue(good, store), undefined, 'five in a row: 8 hours')
+  assert.match(
+    (await whyBackupIsDue(partsWith('2026-11-22T03:15:02Z', { 'backup.schedule': '55 11 * * *' }), store)) ?? '',
+    /planned/,
+  )
+})
+
+test('one that waits for its next attempt is brought forward by whoever asks', async (t) => {
+  const store = await emptyStore(t)
+  const { job } = queuedJob(backupJobKinds.create, 'host', systemActor, now)
+  const waiting: Job = { ...job, attempts: 5, run_at: new Date('2026-11-25T12:00:00Z') }
+  await store.commit([{ insert: 'jobs', document: waiting }])
+  const asked = await requestBackupJob(store, systemActor, backupJobKinds.create, 'host', now)
+  assert.equal(asked._id, job._id)
+  assert.deepEqual((await store.get<Job & { _id: string }>('jobs', job._id))?.run_at, now)
+})
+
+test('what another host has taken counts; what a wrong clock has dated into the future does not', async (t) => {
+  const store = await emptyStore(t)
+  const taken = (at: string) =>
+    ({ point_in_time: { taken_at: at }, collections: [], kek: { active_version: 1 } }) as unknown as Manifest
+  await store.commit([await pointRecorded(store, 'theirs', taken('2026-11-24T03:16:00Z'))])
+  assert.equal(await whyBackupIsDue(partsWith('2026-11-23T03:15:02Z'), store), undefined)
+  assert.equal(await whyBackupIsDue(partsWith(undefined), store), undefined)
+  await store.commit([await pointRecorded(store, 'theirs', taken('2027-12-24T03:16:00Z'))])
+  for (const here of ['2026-11-23T03:15:02Z', '2027-12-28T03:15:02Z', undefined])
+    assert.match((await whyBackupIsDue(partsWith(here), store)) ?? '', /planned/)
+  assert.equal(await noteOverdueBackup(partsWith('2027-12-28T03:15:02Z'), store), false, 'a new installation is not late')
+  await store.commit([{ insert: 'kek_install', document: installed('2026-11-01T00:00:00Z') }])
+  assert.equal(await noteOverdueBackup(partsWith('2027-12-28T03:15:02Z'), store), true)
 })
 
 test('that no backup followed a planned time is told once', async (t) => {
   const store = await emptyStore(t)
   const told = async (takenAt: string | undefined) => noteOverdueBackup(partsWith(takenAt), store)
   assert.equal(await told('2026-11-24T03:15:02Z'), false)
+  await store.commit([{ insert: 'kek_install', document: installed('2026-11-24T04:00:00Z') }])
   assert.equal(await told(undefined), false, 'a new installation is not late')
-  const { job } = queuedJob(backupJobKinds.create, 'host', systemActor, new Date('2026-11-24T03:15:30Z'))
-  const succeeded: Job = { ...job, state: 'succeeded' }
-  await store.commit([{ insert: 'jobs', document: succeeded }])
-  assert.equal(await told('2026-11-23T03:15:02Z'), false, 'another host has taken it')
-  await store.commit([{ remove: 'jobs', id: job._id }])
+  await store.commit([{ replace: 'kek_install', document: installed('2026-11-20T04:00:00Z') }])
   assert.equal(await told('2026-11-23T03:15:02Z'), true)
-  assert.equal(await told('2026-11-23T03:15:02Z'), false, 'it was told')
+  assert.equal(await told(undefined), false, 'it was told')
+  await store.commit([{ remove: 'locks', id: 'told: backup overdue 2026-11-24T03:15:00.000Z' }])
+  await store.commit([{ remove: 'audit_logs', id: (await store.find<{ _id: string }>('audit_logs')).items[0]?._id ?? '' }])
+  assert.equal(await told(undefined), true, 'an older one that never had a backup, or has lost them all, is')
   assert.equal(await store.count('audit_logs'), 1)
 })
 

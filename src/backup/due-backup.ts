@@ -2,46 +2,50 @@ import { Cron } from 'croner'
 import { audited, systemActor } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
 import { isAppError } from '../core/app-error.ts'
-import { dayMs } from '../core/clock.ts'
+import { dayMs, hourMs, minuteMs } from '../core/clock.ts'
 import type { Job } from '../jobs/job.ts'
-import type { Change, Store } from '../store/store.ts'
+import type { KekInstall } from '../kek/collections.ts'
+import { kekVersions } from '../kek/registry.ts'
+import { type Change, findAll, type Store, type StoredDocument } from '../store/store.ts'
 import { backupJobKinds } from './backup-jobs.ts'
-import { type CatalogueEntry, countsOf } from './catalogue.ts'
+import { type BackupPoint, lastPoint } from './last-point.ts'
 import type { BackupParts } from './parts.ts'
 import { isVerified } from './retention.ts'
 
-/** A change asks for a backup at most this often. */
-const changeGapMs = 15 * 60 * 1000
+/** A change asks for a backup at most this often; after attempts that failed twice as long for each, up to a day. */
+const changeGapMs = 15 * minuteMs
 
 /**
  * Why a backup is due now: its time has come or has passed while nothing ran, or something was made since the last one that a loss would
  * hurt most. @returns undefined when none is due
  */
 export async function whyBackupIsDue(parts: BackupParts, store: Store): Promise<string | undefined> {
-  const { clock, config, catalogue, isTimerArmed } = parts
+  const { clock, config, isTimerArmed } = parts
   const now = clock.now()
-  const newest = (await catalogue.list()).find(({ isDamaged, sidecar }) => !isDamaged && sidecar !== undefined)
-  const taken = takenAt(newest)
-  const attempted = (await backupJobs(store))[0]?.created_at ?? new Date(0)
+  const last = await lastPoint(parts, store)
+  const jobs = await backupJobs(store)
+  const attempted = attemptedAt(jobs[0])
   const planned = isTimerArmed() ? undefined : lastRunTime(config, now)
-  if (planned !== undefined && taken < planned && attempted < planned) return `planned for ${planned.toISOString()}`
-  if (newest === undefined || now.getTime() - attempted.getTime() < changeGapMs) return undefined
-  return whatChanged(config, store, newest)
+  if (planned !== undefined && (last?.taken_at ?? never) < planned && attempted < planned)
+    return `planned for ${planned.toISOString()}`
+  if (last === undefined || now.getTime() - attempted.getTime() < gapMs(jobs)) return undefined
+  return whatChanged(config, store, last)
 }
 
 /** A backup that was planned is overdue when there is none this long afterwards. */
-const overdueMs = 2 * 60 * 60 * 1000
+const overdueMs = 2 * hourMs
 
 /** Writes down, once for each planned time, that no backup followed it. @returns whether it did */
 export async function noteOverdueBackup(parts: BackupParts, store: Store): Promise<boolean> {
   const now = parts.clock.now()
   const planned = lastRunTime(parts.config, new Date(now.getTime() - overdueMs))
   if (planned === undefined) return false
-  const newest = (await parts.catalogue.list()).find(isVerified)
-  if (newest === undefined || takenAt(newest) >= planned) return false
-  // Of several hosts another one may have taken it.
-  if ((await backupJobs(store)).some(({ state, created_at }) => state === 'succeeded' && created_at >= planned)) return false
-  const entry = audited(systemActor, 'backup.overdue', 'host', { planned: planned.toISOString(), newest: newest.name })
+  const last = await lastPoint(parts, store)
+  // Where there never was one, an installation that is older than the plan is late as well.
+  const since = last?.taken_at ?? (await store.get<KekInstall>('kek_install', 'install'))?.created_at
+  if (since === undefined || since >= planned) return false
+  const newest = last?.bundle ?? 'none'
+  const entry = audited(systemActor, 'backup.overdue', 'host', { planned: planned.toISOString(), newest })
   return tellOnce(store, `backup overdue ${planned.toISOString()}`, entry)
 }
 
@@ -86,26 +90,34 @@ function cronOf(config: Config): Cron | undefined {
   return new Cron(text, { mode: '5-part', paused: true, ...(timezone === '' ? {} : { timezone }) })
 }
 
-function takenAt(entry: CatalogueEntry | undefined): Date {
-  return new Date(entry?.sidecar?.manifest.point_in_time.taken_at ?? 0)
-}
+const never = new Date(0)
 
-/** Newest first. One that failed is tried again by its own job, and told of: not again every minute. */
+/** Newest first. */
 async function backupJobs(store: Store): Promise<Job[]> {
   const { items } = await store.find<Job>('jobs', { where: { subject: 'host' }, sort: { field: '_id', direction: 'desc' } })
   return items.filter(({ kind }) => kind === backupJobKinds.create)
 }
 
-async function whatChanged(config: Config, store: Store, newest: CatalogueEntry): Promise<string | undefined> {
+/** One that failed is tried again by its own job, and told of: not again every minute. */
+function attemptedAt(job: Job | undefined): Date {
+  return job?.steps.at(-1)?.at ?? job?.created_at ?? never
+}
+
+function gapMs(jobs: readonly Job[]): number {
+  const succeeded = jobs.findIndex(({ state }) => state === 'succeeded')
+  const failed = succeeded === -1 ? jobs : jobs.slice(0, succeeded)
+  const attempts = failed.reduce((sum, job) => sum + job.attempts, 0)
+  return Math.min(dayMs, changeGapMs * 2 ** attempts)
+}
+
+async function whatChanged(config: Config, store: Store, last: BackupPoint): Promise<string | undefined> {
   const most = config['backup.after_new_keys']
-  if (most === 0 || newest.sidecar === undefined) return undefined
-  const before = countsOf(newest.sidecar.manifest)
-  for (const [collection, what] of [
-    ['certificate_authorities', 'a new CA'],
-    ['kek_versions', 'a new KEK'],
-  ] as const) {
-    if ((await store.count(collection)) > (before[collection] ?? 0)) return what
-  }
-  const keys = await store.count('certificate_private_keys', { created_at: { gt: takenAt(newest) } })
+  if (most === 0) return undefined
+  const authorities = await Array.fromAsync(findAll<StoredDocument & { created_at: Date }>(store, 'certificate_authorities'))
+  if (authorities.length > last.authorities || authorities.some(({ created_at }) => created_at > last.taken_at)) return 'a new CA'
+  const versions = await kekVersions(store)
+  if (versions.length > last.kek_versions) return 'a new KEK'
+  if (versions.some(({ version, state }) => state === 'active' && version !== last.active_kek)) return 'another active KEK'
+  const keys = await store.count('certificate_private_keys', { created_at: { gt: last.taken_at } })
   return keys >= most ? `${keys} new private keys` : undefined
 }

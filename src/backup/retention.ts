@@ -42,7 +42,7 @@ export interface RetentionPlan {
 /** What did not verify is looked at by somebody before it goes. */
 const evidenceDays = 30
 /** A clock that is wrong by more than this would decide about bundles by mistake. */
-const skewMs = 60 * 60 * 1000
+export const skewMs = 60 * 60 * 1000
 
 /**
  * Decides which bundles stay. Only verified ones count: a bundle of which nobody knows whether it opens is neither kept as the one of its

@@ -33,7 +33,7 @@ export const commands: Command[] = [
         await using early = await prepareCopies(host.backup, context.signal)
         const failure = { event: 'backup.failed', subject: 'host' }
         const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal, early))
-        await store.commit([backupTaken(hostActor, taken)])
+        await store.commit(await backupTaken(store, hostActor, taken))
         targets = await copied(host.backup, store, hostActor, context.signal, early)
         retention = await retained(host.backup, store, hostActor)
         beat = await heartbeat(host.backup, targets)

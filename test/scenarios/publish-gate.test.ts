@@ -35,6 +35,10 @@ test('a flipped ciphertext fails the backup with 20 and keeps it as damaged, wit
   const list = JSON.parse(await readFile(`${host.paths.backups}/${damaged}`, 'utf8')) as { failures: { collection: string }[] }
   assert.equal(list.failures[0]?.collection, 'certificate_private_keys')
   assert.match((await host.ok('backup', 'list')).stdout, /damaged: counts for nothing/)
+  for (let time = 0; time < 4; time++) assert.equal((await host.cli('backup', 'create')).exitCode, 20)
+  const kept = (await readdir(host.paths.backups)).filter((name) => name.endsWith('.damaged'))
+  assert.equal(kept.length, 3, 'a cause that stays does not fill the disk')
+  assert.ok(!kept.includes(damaged.replace('.json', '')), 'the newest are kept')
 })
 
 test('two envelopes swapped between records fail the backup with 20', async () => {
