@@ -59,7 +59,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv): Loaded {
   }
   for (const key of settingKeys) {
     const name = [environmentName(key), aliases[key] ?? ''].find((candidate) => environment[candidate] !== undefined)
-    if (name !== undefined) assign(key, environment[name], name)
+    if (name === undefined) continue
+    const inFile = values[key]
+    assign(key, environment[name], name)
+    if (longestCounts.has(key)) values[key] = longest(inFile, values[key])
   }
   problems.push(...unknownNames(environment))
   const secrets = collect(() => secretsFrom(readSecretValues(paths.secrets, environment)))
@@ -70,6 +73,13 @@ export function loadConfig(environment: NodeJS.ProcessEnv): Loaded {
     secrets,
     warnings: warningsFor(environment, [paths.secrets, paths.targets]),
   }
+}
+
+/** What the environment says of these does not make what the file says any shorter: a timer's script has a default of its own. */
+const longestCounts = new Set<SettingKey>(['backup.retain_days'])
+
+function longest(...values: unknown[]): number {
+  return Math.max(...values.filter((value) => typeof value === 'number'))
 }
 
 /** Parses the text of a `config.yaml` into dotted keys. @throws AppError `config` */

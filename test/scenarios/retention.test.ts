@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readdir, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -84,6 +85,28 @@ test('the script of the timer takes a backup, keeps seven days by itself, and pa
   assert.match(taken.stdout, /"retention":"retention: every bundle stays"/)
   assert.equal((await run({ CERTAUTOPILOT_BACKUP_RECIPIENTS: 'age1nobody' })).exitCode, 2)
   assert.deepEqual(JSON.parse(await host.read(join(host.paths.backups, 'retention.json')))[0].days, 7)
+})
+
+test('the script called by hand finds the folders of a host, and its default does not shorten what config.yaml keeps', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'certautopilot-root-'))
+  t.after(() => rm(root, { recursive: true }))
+  await using host = await newHost({ CERTAUTOPILOT_HOME: join(root, 'var/lib/certautopilot') })
+  await host.ok('setup')
+  const config = join(root, 'var/lib/certautopilot/config.yaml')
+  await writeFile(config, (await host.read(config)).replace('backup:\n', 'backup:\n  retain_days: 30\n'))
+  const command = join(root, 'certautopilot')
+  await writeFile(command, `#!/bin/sh\nexec "${process.execPath}" "${mainScript}" "$@"\n`, { mode: 0o700 })
+  await promisify(execFile)(script, [], { env: { PATH: process.env.PATH ?? '', CAP_ROOT: root, CAP_COMMAND: command } })
+  const made = await readdir(join(root, 'var/backups/certautopilot'))
+  assert.ok(
+    made.some((name) => /^certautopilot-backup-.*\.tar\.age$/.test(name)),
+    `${made}`,
+  )
+  const kept = JSON.parse(await host.read(join(root, 'var/backups/certautopilot/retention.json'))) as { days: number }[]
+  assert.deepEqual(
+    kept.map(({ days }) => days),
+    [30],
+  )
 })
 
 test('the service takes a backup that is due by itself, once, and says why', async () => {
