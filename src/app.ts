@@ -7,7 +7,7 @@ import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
 import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
-import { pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
+import { acceptBackup, pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
 import { listTarget } from './backup/target-catalogue.ts'
 import { probeFindings, requireTarget, testTarget } from './backup/test-target.ts'
 import { openPrivateKey } from './certificates/keys.ts'
@@ -297,6 +297,7 @@ function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
       return { ...probe, findings: probeFindings(probe, location.rules) }
     },
     retention: () => previewPrune(host.backup),
+    acceptBackup: (name, reason, by) => acceptBackup(host.backup, name, reason, by),
     pinBackup: (name, pin) => (pin === undefined ? unpinBackup(host.backup, name) : pinBackup(host.backup, name, pin)),
     pruneBackups: () => pruneBackups(host.backup),
     backupIntervalSeconds: () => expectedIntervalSeconds(config, clock.now()),

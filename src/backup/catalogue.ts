@@ -19,6 +19,13 @@ export interface BundlePin {
   by: string
 }
 
+/** Somebody has looked at a suspect bundle and found that it holds what it should. */
+export interface BundleAcceptance {
+  reason: string
+  by: string
+  at: string
+}
+
 /** What was found out about a bundle after it was published. */
 export interface BundleState {
   verified_at?: string
@@ -31,6 +38,7 @@ export interface BundleState {
   /** When the recovery identity last opened it. */
   recovery_proven_at?: string
   pin?: BundlePin | undefined
+  accepted?: BundleAcceptance
   /** Copies that were read back, by target. */
   copies?: Record<string, { at: string; bytes: number; sha256: string }>
 }
@@ -95,6 +103,11 @@ export function bundleName(stamp: string, isSealed: boolean): string {
 /** Whether another installation has made it; what does not say so may be ours. */
 export function isOfAnother(sidecar: Sidecar | undefined, installationId: string | undefined): boolean {
   return sidecar !== undefined && installationId !== undefined && sidecar.manifest.installation_id !== installationId
+}
+
+/** Why somebody should look at a bundle before trusting it; empty when there is nothing, or somebody did. */
+export function suspicionOf({ sidecar, state }: CatalogueEntry): string {
+  return state.accepted === undefined ? (sidecar?.manifest.suspect ?? '') : ''
 }
 
 /** What `certificates` and so on hold, by collection. */

@@ -195,7 +195,8 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
     installationId: await ownInstallation(parts),
   }
   const signers = await parts.host.signers()
-  const { verdicts, stopped } = planRetention(await listTarget(target, { signers }), rules, parts.clock.now())
+  const there = await withAcceptances(parts, await listTarget(target, { signers }))
+  const { verdicts, stopped } = planRetention(there, rules, parts.clock.now())
   await extendLocks(parts, { target, rules: location.rules, verdicts, result })
   if (stopped !== '') {
     result.note = `nothing was removed there: ${stopped}`
@@ -213,6 +214,15 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
       return
     }
   }
+}
+
+/** What was said of a bundle on this host holds for its copies. */
+async function withAcceptances({ catalogue }: BackupParts, there: readonly CatalogueEntry[]): Promise<CatalogueEntry[]> {
+  const accepted = new Map((await catalogue.list()).flatMap(({ name, state }) => (state.accepted ? [[name, state.accepted]] : [])))
+  return there.map((entry) => {
+    const acceptance = accepted.get(entry.name)
+    return acceptance === undefined ? entry : { ...entry, state: { ...entry.state, accepted: acceptance } }
+  })
 }
 
 /** A bundle that turned out to be the one of its week or month is locked for as long as that is kept. */

@@ -15,7 +15,7 @@ import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { matchKeys } from '../kek/registry.ts'
 import type { Store } from '../store/store.ts'
-import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar } from './catalogue.ts'
+import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar, suspicionOf } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
 import type { EarlyCopies } from './early-copies.ts'
@@ -212,9 +212,11 @@ async function chooseRecipients(parts: BackupParts): Promise<string[]> {
   return parts.config['backup.host_identity'] ? [...people, await parts.host.hostRecipient()] : [...people]
 }
 
-/** What counts are compared with: a bundle that was suspect itself would hide that something is missing. */
+/** What counts are compared with: a bundle that is suspect itself would hide that something is missing. */
 async function newestBundle(parts: BackupParts): Promise<CatalogueEntry | undefined> {
-  return (await parts.catalogue.list()).find((entry) => !entry.isDamaged && entry.sidecar?.manifest.suspect === '')
+  return (await parts.catalogue.list()).find(
+    (entry) => !entry.isDamaged && entry.sidecar !== undefined && suspicionOf(entry) === '',
+  )
 }
 
 /** Names have seconds; the second backup within one waits for the next. */

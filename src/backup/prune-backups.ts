@@ -1,5 +1,5 @@
 import { AppError } from '../core/app-error.ts'
-import type { BundlePin } from './catalogue.ts'
+import { type BundlePin, type CatalogueEntry, suspicionOf } from './catalogue.ts'
 import { type BackupParts, ownInstallation } from './parts.ts'
 import { planRetention, type RetentionPlan, type RetentionRules } from './retention.ts'
 
@@ -42,14 +42,25 @@ export async function pinBackup(parts: BackupParts, name: string, pin: BundlePin
   await parts.catalogue.addState(name, { pin })
 }
 
+/**
+ * Takes a suspect bundle for what it should be: the next ones are compared with it, and retention goes on.
+ * @throws AppError `not-found` · `usage` nothing is suspect about it
+ */
+export async function acceptBackup(parts: BackupParts, name: string, reason: string, by: string): Promise<void> {
+  const entry = await requireListed(parts, name)
+  if (suspicionOf(entry) === '') throw new AppError('usage', `"${name}" is not suspect: there is nothing to accept`)
+  await parts.catalogue.addState(name, { accepted: { reason, by, at: parts.clock.now().toISOString() } })
+}
+
 /** @throws AppError `not-found` */
 export async function unpinBackup(parts: BackupParts, name: string): Promise<void> {
   await requireListed(parts, name)
   await parts.catalogue.addState(name, { pin: undefined })
 }
 
-async function requireListed({ catalogue }: BackupParts, name: string): Promise<void> {
-  if ((await catalogue.list()).some((entry) => entry.name === name)) return
+async function requireListed({ catalogue }: BackupParts, name: string): Promise<CatalogueEntry> {
+  const found = (await catalogue.list()).find((entry) => entry.name === name)
+  if (found !== undefined) return found
   throw new AppError('not-found', `there is no bundle "${name}" in "${catalogue.directory}"`, {
     hint: '"certautopilot backup list" shows them',
   })

@@ -1,5 +1,5 @@
 import { dayMs } from '../core/clock.ts'
-import { type CatalogueEntry, isOfAnother } from './catalogue.ts'
+import { type CatalogueEntry, isOfAnother, suspicionOf } from './catalogue.ts'
 
 /** How many bundles stay. Days, weeks and months are those of a calendar in `timeZone`. */
 export interface RetentionRules {
@@ -102,8 +102,9 @@ function whyStopped(entries: readonly CatalogueEntry[], counted: readonly Catalo
   const fromFuture = entries.find((entry) => entry.sidecar !== undefined && takenAt(entry).getTime() > now.getTime() + skewMs)
   if (fromFuture !== undefined) return `"${fromFuture.name}" is from the future: the clock of this host was or is wrong`
   const newest = entries.find(({ isDamaged }) => !isDamaged)
-  if (newest?.sidecar !== undefined && newest.sidecar.manifest.suspect !== '')
-    return `the newest bundle "${newest.name}" is suspect (${newest.sidecar.manifest.suspect})`
+  const suspicion = newest === undefined ? '' : suspicionOf(newest)
+  if (suspicion !== '')
+    return `the newest bundle "${newest?.name}" is suspect (${suspicion}): "backup accept" it when it holds what it should`
   return counted.length === 0 && entries.length > 0 ? 'no bundle here is verified' : ''
 }
 

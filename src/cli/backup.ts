@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { audited, hostActor } from '../audit/audit.ts'
 import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
-import { bytesOf, countsOf, newestBundle } from '../backup/catalogue.ts'
+import { bytesOf, countsOf, newestBundle, suspicionOf } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { type BackupResult, createBackup } from '../backup/create-backup.ts'
 import { prepareCopies } from '../backup/early-copies.ts'
@@ -70,7 +70,9 @@ export const commands: Command[] = [
           ...result.notes.map((note) => `note       ${note}`),
           ...(beat === '' ? [] : [beat.replace(': ', '  ')]),
           ...(args.flag('profile') ? profileLines(result) : []),
-          ...(manifest.suspect === '' ? [] : [`suspect    ${manifest.suspect}: look before you trust it`]),
+          ...(manifest.suspect === ''
+            ? []
+            : [`suspect    ${manifest.suspect}: look at it, and "backup accept" it when it holds what it should`]),
         ],
       )
       requireWhole(targets)
@@ -197,7 +199,8 @@ function pointLine({ point_in_time: point }: Manifest): string {
   return `${how}${shortTime(point.taken_at)} UTC, ${point.method === 'snapshot' ? 'proven' : 'every process had stopped writing'}`
 }
 
-function listed({ name, bytes, isDamaged, isRemoved = false, sidecar, state }: CatalogueEntry): object {
+function listed(entry: CatalogueEntry): object {
+  const { name, bytes, isDamaged, isRemoved = false, sidecar, state } = entry
   return {
     name,
     bytes,
@@ -205,17 +208,18 @@ function listed({ name, bytes, isDamaged, isRemoved = false, sidecar, state }: C
     is_removed: isRemoved,
     created_at: sidecar?.manifest.created_at,
     kek: sidecar?.manifest.kek,
-    suspect: sidecar?.manifest.suspect ?? '',
+    suspect: suspicionOf(entry),
     ...state,
   }
 }
 
-function stateOf({ isDamaged, isRemoved, sidecar, state }: CatalogueEntry): string {
+function stateOf(entry: CatalogueEntry): string {
+  const { isDamaged, isRemoved, sidecar, state } = entry
   if (isDamaged) return 'damaged: counts for nothing'
   if (isRemoved) return 'REMOVED or overwritten there, but a version is left: it can be restored'
   if (state.failed_at !== undefined) return `FAILED its verification ${shortTime(state.failed_at)}: ${state.failure}`
   if (sidecar === undefined) return 'without manifest: run "backup verify"'
-  const suspect = sidecar.manifest.suspect === '' ? '' : 'SUSPECT, '
+  const suspect = suspicionOf(entry) === '' ? '' : 'SUSPECT, '
   const recovery =
     state.recovery_proven_at === undefined ? 'recovery unproven' : `recovery proven ${shortTime(state.recovery_proven_at)}`
   return `${suspect}${state.verified_level ?? 'not'} verified ${shortTime(state.verified_at ?? '')}, ${recovery}`

@@ -1,8 +1,8 @@
 import { hostActor } from '../audit/audit.ts'
-import { pinBackup, previewPrune, pruneBackups, unpinBackup } from '../backup/prune-backups.ts'
+import { acceptBackup, pinBackup, previewPrune, pruneBackups, unpinBackup } from '../backup/prune-backups.ts'
 import { AppError } from '../core/app-error.ts'
 import { plural } from '../core/units.ts'
-import { type Command, operand } from './command.ts'
+import { type Arguments, type Command, operand } from './command.ts'
 import { table } from './output.ts'
 
 export const commands: Command[] = [
@@ -43,8 +43,7 @@ export const commands: Command[] = [
     examples: ['backup pin certautopilot-backup-20261123-031502.tar.age --reason "before the move" --until 2027-03-31'],
     async run(context, args) {
       const bundle = operand(args, 0, 'BUNDLE')
-      const reason = args.text('reason')
-      if (reason === undefined) throw new AppError('usage', '--reason is missing: say why, for whoever asks later')
+      const reason = requireReason(args)
       const until = args.text('until')
       const untilDate = until === undefined ? null : new Date(until)
       if (untilDate !== null && Number.isNaN(untilDate.getTime()))
@@ -54,6 +53,19 @@ export const commands: Command[] = [
       context.out.summary({ bundle, pin }, [
         `"${bundle}" stays ${until === undefined ? 'until it is unpinned' : `until ${until}`}: ${reason}`,
       ])
+    },
+  },
+  {
+    name: 'backup accept',
+    summary: 'take a suspect bundle for what it should be, after looking at it',
+    operands: 'BUNDLE',
+    options: { reason: { type: 'string', value: 'TEXT', help: 'why, for whoever asks later' } },
+    examples: ['backup accept certautopilot-backup-20261123-031502.tar.age --reason "two projects were closed"'],
+    async run(context, args) {
+      const bundle = operand(args, 0, 'BUNDLE')
+      const reason = requireReason(args)
+      await acceptBackup((await context.host()).backup, bundle, reason, hostActor.name)
+      context.out.summary({ bundle, reason }, [`"${bundle}" is not suspect any more: the next bundles are compared with it`])
     },
   },
   {
@@ -68,3 +80,10 @@ export const commands: Command[] = [
     },
   },
 ]
+
+/** @throws AppError `usage` */
+function requireReason(args: Arguments): string {
+  const reason = args.text('reason')
+  if (reason === undefined) throw new AppError('usage', '--reason is missing: say why, for whoever asks later')
+  return reason
+}

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { audited } from '../audit/audit.ts'
 import { backupJobKinds, requestBackupJob } from '../backup/backup-jobs.ts'
-import { type CatalogueEntry, countsOf } from '../backup/catalogue.ts'
+import { type CatalogueEntry, countsOf, suspicionOf } from '../backup/catalogue.ts'
 import { AppError } from '../core/app-error.ts'
 import { type Route, route } from './route.ts'
 import { jobReply } from './schemas.ts'
@@ -17,13 +17,14 @@ export const bundleFields = {
   failure: z.string(),
 }
 
-export function bundleFacts({ name, bytes, isDamaged, sidecar, state }: CatalogueEntry) {
+export function bundleFacts(entry: CatalogueEntry) {
+  const { name, bytes, isDamaged, sidecar, state } = entry
   return {
     name,
     bytes,
     is_damaged: isDamaged,
     created_at: sidecar?.manifest.created_at ?? null,
-    suspect: sidecar?.manifest.suspect ?? '',
+    suspect: suspicionOf(entry),
     verified_at: state.verified_at ?? null,
     failure: state.failure ?? '',
   }
@@ -179,6 +180,20 @@ export const backupRoutes: Route[] = [
     async handle({ parts, caller, params, body }) {
       await parts.pinBackup(params.name, { ...body, by: caller.actor.name })
       await parts.store.commit([audited(caller.actor, 'backup.pinned', params.name, body)])
+    },
+  }),
+  route({
+    method: 'PUT',
+    path: '/api/v1/backups/{name}/acceptance',
+    summary: 'take a suspect bundle for what it should be: the next are compared with it, and retention goes on',
+    tag: 'backups',
+    role: 'admin',
+    params: z.strictObject({ name: z.string().min(1).max(200) }),
+    body: z.strictObject({ reason: z.string().min(1).max(300) }),
+    reply: 'empty',
+    async handle({ parts, caller, params, body }) {
+      await parts.acceptBackup(params.name, body.reason, caller.actor.name)
+      await parts.store.commit([audited(caller.actor, 'backup.accepted', params.name, body)])
     },
   }),
   route({

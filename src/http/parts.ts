@@ -41,6 +41,7 @@ export interface HttpParts {
   /** What retention would keep and remove now. */
   retention(): Promise<RetentionPlan>
   pinBackup(name: string, pin: BundlePin | undefined): Promise<void>
+  acceptBackup(name: string, reason: string, by: string): Promise<void>
   pruneBackups(): Promise<string[]>
   /** How often a backup should be taken; undefined when nothing plans them. */
   backupIntervalSeconds(): number | undefined

@@ -120,7 +120,17 @@ test('a count that falls by more than the limit marks the bundle suspect', async
   const run = await host.ok('backup', 'create', '--json')
   assert.match(String(run.json.suspect), /"certificates" fell from 3/)
   assert.match((await host.ok('backup', 'list')).stdout, /SUSPECT/)
-  assert.match(String((await host.ok('backup', 'create', '--json')).json.suspect), /fell from 3/)
+  const still = await host.ok('backup', 'create', '--json')
+  assert.match(String(still.json.suspect), /fell from 3/)
+  assert.match(String(still.json.retention), /is suspect .*"backup accept"/)
+
+  const bundle = String(still.json.bundle)
+  assert.equal((await host.cli('backup', 'accept', bundle)).exitCode, 2, 'a reason is asked for')
+  await host.ok('backup', 'accept', bundle, '--reason', 'two were revoked')
+  assert.equal((await host.cli('backup', 'accept', bundle, '--reason', 'again')).exitCode, 2)
+  const next = await host.ok('backup', 'create', '--json')
+  assert.equal(next.json.suspect, '')
+  assert.match(String(next.json.retention), /^retention: removed/, 'it goes on')
 })
 
 test('two backups at once: one has the lock, the other says so with 11', async () => {

@@ -29,6 +29,7 @@ export function Bundle({ backup, isBusy, verify, retention }: BundleProps) {
   const { kind, word } = backupState(backup)
   const [isOpen, setOpen] = useState(false)
   const [isPinning, setPinning] = useState(false)
+  const [isAccepting, setAccepting] = useState(false)
   const unpin = useChange(() => api('DELETE', `/backups/${encodeURIComponent(backup.name)}/pin`))
   return (
     <Group justify="space-between" p="sm" px="md" style={{ borderBottom: '1px solid var(--line)' }}>
@@ -62,6 +63,11 @@ export function Bundle({ backup, isBusy, verify, retention }: BundleProps) {
         <Button size="xs" variant="default" disabled={isBusy || backup.is_damaged} onClick={verify}>
           Verify
         </Button>
+        {backup.suspect !== '' && (
+          <Button size="xs" variant="default" onClick={() => setAccepting(true)}>
+            Accept…
+          </Button>
+        )}
         <Button
           size="xs"
           variant="default"
@@ -79,6 +85,7 @@ export function Bundle({ backup, isBusy, verify, retention }: BundleProps) {
       {unpin.isError && <Failure error={unpin.error} />}
       {isOpen && <Contents name={backup.name} />}
       <PinDialog name={backup.name} isOpen={isPinning} close={() => setPinning(false)} />
+      <AcceptDialog backup={backup} isOpen={isAccepting} close={() => setAccepting(false)} />
     </Group>
   )
 }
@@ -111,6 +118,27 @@ function PinDialog({ name, isOpen, close }: DialogProps & { name: string }) {
         value={until}
         onChange={(event) => setUntil(event.currentTarget.value)}
       />
+    </Dialog>
+  )
+}
+
+function AcceptDialog({ backup, isOpen, close }: DialogProps & { backup: Backup }) {
+  const [reason, setReason] = useState('')
+  const accept = useChange(() => api('PUT', `/backups/${encodeURIComponent(backup.name)}/acceptance`, { reason }), close)
+  return (
+    <Dialog
+      title="Accept a suspect bundle"
+      isOpen={isOpen}
+      close={close}
+      problem={accept.error}
+      submit={() => accept.mutate()}
+      isBusy={accept.isPending}
+      word="Accept"
+    >
+      <Text size="sm">
+        {backup.suspect}. When that is right, the next bundles are compared with this one, and retention goes on.
+      </Text>
+      <TextInput label="Why" required value={reason} onChange={(event) => setReason(event.currentTarget.value)} data-autofocus />
     </Dialog>
   )
 }
