@@ -6,7 +6,7 @@ import type { Catalogue } from './backup/catalogue.ts'
 import { openCatalogue } from './backup/host/catalogue.ts'
 import { openDrills } from './backup/host/drills.ts'
 import { openHostFiles } from './backup/host/host-files.ts'
-import { openHostLocks } from './backup/host/locks.ts'
+import { oneAtATime, openHostLocks } from './backup/host/locks.ts'
 import { openStanding } from './backup/host/standing.ts'
 import { backupCollections } from './backup/last-point.ts'
 import type { BackupParts, CapturedKeys, Progress, TargetAccess } from './backup/parts.ts'
@@ -75,7 +75,8 @@ export function openHost(environment: NodeJS.ProcessEnv, options: HostOptions = 
 function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: HostOptions): BackupParts {
   const { paths, config, secrets } = loaded
   const targets = targetsOf(loaded, environment)
-  const catalogue = openCatalogue(paths.backups)
+  const changing = oneAtATime(paths.run, 'bundle-states')
+  const catalogue = openCatalogue(paths.backups, changing)
   const host = openHostFiles({
     paths,
     identityFile: options.identityFile ?? environment.CERTAUTOPILOT_IDENTITY,
@@ -89,7 +90,7 @@ function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: Ho
     collections,
     catalogue,
     source: options.from === undefined ? catalogue : fromTarget(targets, options.from, environment, () => host.signers()),
-    standing: openStanding(paths.backups),
+    standing: openStanding(paths.backups, changing),
     secretStore: openEnvFileSecretStore(paths.secrets, environmentSecrets(environment)),
     keysIn,
     openEnvelopes: async (content) => {

@@ -165,11 +165,11 @@ async function proveBackup(app: App, { out, environment, signal }: QuickstartInp
     acceptForeign: false,
   })
   const now = app.clock.now().toISOString()
-  await host.backup.catalogue.addState(backup.name, {
+  await host.backup.catalogue.addState(backup.name, () => ({
     verified_at: now,
     verified_level: 'full',
     ...(hasKit ? { recovery_proven_at: now } : {}),
-  })
+  }))
   const { report } = await runDrill(
     host.backup,
     store,

@@ -70,8 +70,8 @@ export interface Draft extends BundleFile, AsyncDisposable {
   follow(position: number): Promise<GrowingFile>
   /** Syncs, reads everything back and compares. @throws AppError `failed` */
   finish(): Promise<WrittenFile>
-  /** Gives the bundle its final name, after its sidecar. */
-  publish(name: string, sidecar: Sidecar): Promise<void>
+  /** Gives the bundle its final name, after its sidecar and what is known of it stand there: whenever it is killed, it is whole or nothing. */
+  publish(name: string, sidecar: Sidecar, state: BundleState): Promise<void>
   /** Keeps it as `NAME.damaged`, with a list of what is wrong beside it. */
   keepDamaged(name: string, report: object): Promise<void>
 }
@@ -84,7 +84,8 @@ export interface Catalogue {
   list(): Promise<CatalogueEntry[]>
   /** A bundle by name, or by path when it lies elsewhere. @throws AppError `not-found` */
   open(nameOrPath: string): Promise<{ name: string; bytes: number; sidecar: Sidecar | undefined; read(): AsyncIterable<Buffer> }>
-  addState(name: string, state: BundleState): Promise<void>
+  /** Adds to what is known of a bundle; one process at a time does. */
+  addState(name: string, state: (before: BundleState) => BundleState): Promise<void>
   /** Removes a bundle and everything beside it. */
   remove(name: string): Promise<void>
 }

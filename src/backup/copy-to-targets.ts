@@ -131,7 +131,7 @@ async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
 /** A bundle that is not what it was on this host any more keeps no other from its copy. @returns what is wrong with it */
 async function noteSpoilt({ catalogue, clock }: BackupParts, { name }: CatalogueEntry, error: AppError): Promise<string> {
   const failure = `"${name}" on this host is not what was published (${error.message}), and was not copied`
-  await catalogue.addState(name, { failed_at: clock.now().toISOString(), failure })
+  await catalogue.addState(name, () => ({ failed_at: clock.now().toISOString(), failure }))
   return failure
 }
 
@@ -178,8 +178,8 @@ async function completeCopy(
   const artefact = { name: entry.name, ...found, recipients: [...config['backup.recipients']] }
   const sidecar = { ...(entry.sidecar as Sidecar), artefact, artefact_signature: signValue(artefact, signingKey).signature }
   await target.put(sidecarName(entry.name), inOrder(once(Buffer.from(JSON.stringify(sidecar, null, 2)))), lockedUntil)
-  const copies = { ...entry.state.copies, [target.name]: { at: clock.now().toISOString(), ...found } }
-  await catalogue.addState(entry.name, { copies })
+  const copy = { at: clock.now().toISOString(), ...found }
+  await catalogue.addState(entry.name, ({ copies }) => ({ copies: { ...copies, [target.name]: copy } }))
 }
 
 /** A credential that may only add is as good: the target's own rules then remove what is old. */

@@ -103,11 +103,10 @@ export async function createBackup(
   const sidecar: Sidecar = { ...signed, artefact, artefact_signature: signValue(artefact, signingKey).signature }
   signal.throwIfAborted()
   run.requireHeld()
-  await draft.publish(name, sidecar)
-  clock.end('publish')
   const durationMs = performance.now() - started
   const state = { verified_at: signed.manifest.created_at, verified_level: 'full', duration_ms: Math.round(durationMs) } as const
-  await parts.catalogue.addState(name, state)
+  await draft.publish(name, sidecar, state)
+  clock.end('publish')
   copies?.complete(head)
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }

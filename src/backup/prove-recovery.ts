@@ -22,7 +22,7 @@ export async function proveRecovery(parts: BackupParts): Promise<{ bundle: strin
   const { isSealed, envelopes } = await verifyBackup(parts, { bundle, level: 'full', identities, acceptForeign: false })
   if (!isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
   const now = parts.clock.now().toISOString()
-  await parts.catalogue.addState(bundle, { verified_at: now, verified_level: 'full', recovery_proven_at: now })
+  await parts.catalogue.addState(bundle, () => ({ verified_at: now, verified_level: 'full', recovery_proven_at: now }))
   // The bundle goes one day, and the proof stays.
   await parts.standing.change((before) => ({ ...before, recovery_proven_at: now }))
   return { bundle, envelopes }

@@ -39,7 +39,7 @@ export async function pinBackup(parts: BackupParts, name: string, pin: BundlePin
   if (pin.until !== null && Date.parse(pin.until) <= parts.clock.now().getTime())
     throw new AppError('usage', `a pin until ${pin.until.slice(0, 10)} would have ended already`)
   await requireListed(parts, name)
-  await parts.catalogue.addState(name, { pin })
+  await parts.catalogue.addState(name, () => ({ pin }))
 }
 
 /**
@@ -49,13 +49,13 @@ export async function pinBackup(parts: BackupParts, name: string, pin: BundlePin
 export async function acceptBackup(parts: BackupParts, name: string, reason: string, by: string): Promise<void> {
   const entry = await requireListed(parts, name)
   if (suspicionOf(entry) === '') throw new AppError('usage', `"${name}" is not suspect: there is nothing to accept`)
-  await parts.catalogue.addState(name, { accepted: { reason, by, at: parts.clock.now().toISOString() } })
+  await parts.catalogue.addState(name, () => ({ accepted: { reason, by, at: parts.clock.now().toISOString() } }))
 }
 
 /** @throws AppError `not-found` */
 export async function unpinBackup(parts: BackupParts, name: string): Promise<void> {
   await requireListed(parts, name)
-  await parts.catalogue.addState(name, { pin: undefined })
+  await parts.catalogue.addState(name, () => ({ pin: undefined }))
 }
 
 async function requireListed({ catalogue }: BackupParts, name: string): Promise<CatalogueEntry> {

@@ -1,5 +1,5 @@
 import { isAppError, messageOf } from '../core/app-error.ts'
-import type { VerifyLevel } from './catalogue.ts'
+import type { BundleState, VerifyLevel } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
 import { type Verification, verifyBackup } from './verify-backup.ts'
 
@@ -9,14 +9,22 @@ export async function verifyListed(
   input: { bundle: string; level: VerifyLevel; acceptForeign: boolean },
 ): Promise<Verification> {
   const isListed = !input.bundle.includes('/') && parts.source === parts.catalogue
-  const remember = (state: object) => (isListed ? parts.catalogue.addState(input.bundle, state) : undefined)
+  const remember = async (state: BundleState) => {
+    if (isListed) await parts.catalogue.addState(input.bundle, () => state)
+  }
   const identities = await parts.host.identities()
   const result = await verifyBackup(parts, { ...input, identities }).catch(async (error) => {
     if (isBadBundle(error)) await remember({ failed_at: new Date().toISOString(), failure: messageOf(error) })
     throw error
   })
-  const success = input.level === 'full' ? { verified_at: new Date().toISOString(), verified_level: input.level } : {}
-  await remember({ ...success, failed_at: undefined, failure: undefined })
+  // A quick look does not see what a full one has found.
+  if (input.level === 'full')
+    await remember({
+      verified_at: new Date().toISOString(),
+      verified_level: input.level,
+      failed_at: undefined,
+      failure: undefined,
+    })
   return result
 }
 

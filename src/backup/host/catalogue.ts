@@ -6,19 +6,23 @@ import { formatBytes } from '../../core/units.ts'
 import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar } from '../catalogue.ts'
 import { FileDraft, readHandle } from './draft.ts'
 import { publishFile, readJson, syncDirectory } from './files.ts'
+import type { Changing } from './locks.ts'
 
 const bundlePattern = /^certautopilot-backup-\d{8}-\d{6}\.tar\.(age|gz)(\.damaged)?$/
 const recentDraftMs = 24 * 3600 * 1000
 
-export function openCatalogue(directory: string): Catalogue {
-  return new FolderCatalogue(directory)
+/** @param changing lets one process at a time change what is known of bundles */
+export function openCatalogue(directory: string, changing: Changing): Catalogue {
+  return new FolderCatalogue(directory, changing)
 }
 
 class FolderCatalogue implements Catalogue {
   readonly directory: string
+  readonly #changing: Changing
 
-  constructor(directory: string) {
+  constructor(directory: string, changing: Changing) {
     this.directory = directory
+    this.#changing = changing
   }
 
   async startDraft(): Promise<Draft> {
@@ -44,9 +48,12 @@ class FolderCatalogue implements Catalogue {
     return { name: basename(path), bytes: size, sidecar: await readSidecar(path), read: () => readFileOf(path) }
   }
 
-  async addState(name: string, state: BundleState): Promise<void> {
+  async addState(name: string, state: (before: BundleState) => BundleState): Promise<void> {
     const path = join(this.directory, `${name}.state.json`)
-    await publishFile(path, JSON.stringify({ ...(await readJson<BundleState>(path)), ...state }, null, 2))
+    await this.#changing(async () => {
+      const before = (await readJson<BundleState>(path)) ?? {}
+      await publishFile(path, JSON.stringify({ ...before, ...state(before) }, null, 2))
+    })
   }
 
   async remove(name: string): Promise<void> {
@@ -79,7 +86,7 @@ class FolderCatalogue implements Catalogue {
   async #removeOldDrafts(): Promise<void> {
     for (const name of await namesIn(this.directory)) {
       const path = join(this.directory, name)
-      if (!/^\.(draft|spool)-/.test(name)) continue
+      if (!/^\.(draft|spool|new)-/.test(name)) continue
       const { mtimeMs } = await stat(path)
       if (Date.now() - mtimeMs > recentDraftMs) await unlink(path)
     }

@@ -25,7 +25,7 @@ test('whoever follows a draft gets all that is behind its head, as it grows, and
   await draft.write(once(head), 0)
   const written = await draft.finish()
   assert.equal(written.sha256, createHash('sha256').update(head).update(body).digest('hex'))
-  await draft.publish(name, {} as Sidecar)
+  await draft.publish(name, {} as Sidecar, { verified_level: 'full' })
   await draft[Symbol.asyncDispose]()
   assert.ok((await followed).equals(body))
   assert.ok(Buffer.concat([first, await bytesOf({ [Symbol.asyncIterator]: () => slow })]).equals(body))
@@ -59,7 +59,7 @@ test('a bundle of which nothing stands behind the head is followed to its end', 
 async function newDraft(t: TestContext): Promise<Draft> {
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-draft-'))
   t.after(() => rm(folder, { recursive: true }))
-  return openCatalogue(folder).startDraft()
+  return openCatalogue(folder, (change) => change()).startDraft()
 }
 
 function* piecesOf(bytes: Buffer): Generator<Buffer> {

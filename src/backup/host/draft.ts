@@ -5,7 +5,7 @@ import { AppError, systemCodeOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
 import { release } from '../../core/release.ts'
 import { writeWhole } from '../../core/write-whole.ts'
-import type { Draft, GrowingFile, Sidecar, WrittenFile } from '../catalogue.ts'
+import type { BundleState, Draft, GrowingFile, Sidecar, WrittenFile } from '../catalogue.ts'
 import { publishFile, syncDirectory } from './files.ts'
 
 const readBytes = 256 * 1024
@@ -83,13 +83,16 @@ export class FileDraft implements Draft {
     return { bytes: end, sha256: whole.digest('hex') }
   }
 
-  async publish(name: string, sidecar: Sidecar): Promise<void> {
-    const beside = join(this.#directory, `${name}.manifest.json`)
-    await publishFile(beside, JSON.stringify(sidecar, null, 2))
-    await this.#place(name).catch(async (error) => {
-      await rm(beside, { force: true })
+  async publish(name: string, sidecar: Sidecar, state: BundleState): Promise<void> {
+    const beside = { '.state.json': state, '.manifest.json': sidecar }
+    const path = (suffix: string) => join(this.#directory, name + suffix)
+    try {
+      for (const [suffix, content] of Object.entries(beside)) await publishFile(path(suffix), JSON.stringify(content, null, 2))
+      await this.#place(name)
+    } catch (error) {
+      if (!this.#isPlaced) for (const suffix of Object.keys(beside)) await rm(path(suffix), { force: true })
       throw error
-    })
+    }
   }
 
   async keepDamaged(name: string, report: object): Promise<void> {

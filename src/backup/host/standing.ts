@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Standing, StandingRecord } from '../parts.ts'
 import { publishFile, readJson } from './files.ts'
+import type { Changing } from './locks.ts'
 
 /** A value that nobody has used for this long is not in force any more. */
 const retainRecordMs = 8 * 24 * 3600 * 1000
@@ -10,10 +11,9 @@ interface RetainRecord {
   seen_at: string
 }
 
-/** Two small files beside the bundles. Changes of one process follow one another; runs of this host exclude each other by a lock. */
-export function openStanding(directory: string): Standing {
+/** Two small files beside the bundles. @param changing lets one process at a time change them */
+export function openStanding(directory: string, changing: Changing): Standing {
   const path = join(directory, 'standing.json')
-  let previous: Promise<void> = Promise.resolve()
   const read = async (): Promise<StandingRecord> => ({
     targets: {},
     retention_failures: 0,
@@ -22,12 +22,8 @@ export function openStanding(directory: string): Standing {
   })
   return {
     read,
-    change(next) {
-      const changed = previous.then(async () => publishFile(path, JSON.stringify(next(await read()), null, 2)))
-      previous = changed.catch(() => {})
-      return changed
-    },
-    agreeRetainDays: (days) => agreeRetainDays(join(directory, 'retention.json'), days),
+    change: (next) => changing(async () => publishFile(path, JSON.stringify(next(await read()), null, 2))),
+    agreeRetainDays: (days) => changing(() => agreeRetainDays(join(directory, 'retention.json'), days)),
   }
 }
 
