@@ -122,25 +122,35 @@ async function* whileThereIsRoom(source: AsyncGenerator<DocumentBlock>, opener: 
   }
 }
 
-/** Whichever source has something first. */
+/** Whichever source has something first. No promise of one source outlives what another has given, which it would keep in memory. */
 async function* sideBySide<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<T> {
-  const next = async (source: AsyncGenerator<T>) => ({ source, result: await source.next() })
-  const pending = new Map(sources.map((source) => [source, next(source)]))
-  try {
-    while (pending.size > 0) {
-      const { source, result } = await Promise.race(pending.values())
-      if (result.done) {
-        pending.delete(source)
-        continue
-      }
-      const following = next(source)
+  const ready: { source: AsyncGenerator<T>; result: IteratorResult<T> }[] = []
+  let woken = Promise.withResolvers<void>()
+  const ask = async (source: AsyncGenerator<T>) => {
+    try {
+      ready.push({ source, result: await source.next() })
+      woken.resolve()
+    } catch (error) {
       // It may fail before anybody waits for it again.
-      following.catch(() => {})
-      pending.set(source, following)
-      yield result.value
+      woken.promise.catch(() => {})
+      woken.reject(error)
+    }
+  }
+  try {
+    for (const source of sources) void ask(source)
+    for (let open = sources.length; open > 0; ) {
+      await woken.promise
+      woken = Promise.withResolvers()
+      for (const { source, result } of ready.splice(0)) {
+        if (result.done) {
+          open--
+          continue
+        }
+        void ask(source)
+        yield result.value
+      }
     }
   } finally {
-    for (const waiting of pending.values()) waiting.catch(() => {})
     await Promise.all(sources.map((source) => source.return(undefined)))
   }
 }

@@ -337,6 +337,28 @@ test('sftp: a connection that is lost while nothing is asked ends the upload', n
   assert.ok((await readdir(folder)).every((name) => name.startsWith('.new-')))
 })
 
+test('sftp: a connection that is lost between two chunks ends the reading', needs('SSHD'), async (t) => {
+  await using server = await startSshd()
+  const folder = await folderOf(t)
+  await writeFile(join(folder, 'bundle'), Buffer.alloc(20_000_000))
+  const proxy = await startProxy(Number(server.address.split(':')[1]))
+  const address = server.address.replace(/\d+$/, String(proxy.port))
+  const location = parseLocation(`box=sftp://${address}${folder}?host_key=${encodeURIComponent(server.hostKey)}`)
+  const target = openSftpTarget(location, (name) => (name === 'PRIVATE_KEY_FILE' ? server.privateKeyFile : undefined))
+  const reading = (async () => {
+    let isCut = false
+    for await (const _chunk of target.open('bundle')) {
+      if (isCut) continue
+      // Long enough for what was read ahead to be there, and for the end to have been heard of while nothing is asked.
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await proxy[Symbol.asyncDispose]()
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      isCut = true
+    }
+  })()
+  await assert.rejects(reading, /closed|reset|lost/i)
+})
+
 test('s3: whatever the network does, no copy is there that is not whole, and the next run brings it', needs('MINIO'), async (t) => {
   await using minio = await startMinio()
   await minio.createBucket('vault')

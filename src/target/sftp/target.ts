@@ -66,12 +66,14 @@ class SftpTarget implements Target {
   }
 
   async *open(name: string): AsyncGenerator<Buffer> {
-    const { sftp } = await this.#begin()
+    const { sftp, lost } = await this.#begin()
+    const stream = sftp.createReadStream(this.#path(name), { highWaterMark: readBytes })
     try {
-      yield* sftp.createReadStream(this.#path(name), { highWaterMark: readBytes }) as AsyncIterable<Buffer>
+      yield* untilLost(stream, lost)
     } catch (error) {
       throw this.#failure(error, name)
     } finally {
+      stream.destroy()
       this.#end()
     }
   }
@@ -149,6 +151,27 @@ class SftpTarget implements Target {
         : 'look at the address, at USER and PRIVATE_KEY_FILE or PASSWORD of the target in targets.env, and whether the folder is there',
       cause: error,
     })
+  }
+}
+
+/** A read that is asked for when the connection has ended is never answered: what waits for it fails with the connection. */
+async function* untilLost(source: AsyncIterable<Buffer>, lost: Promise<never>): AsyncGenerator<Buffer> {
+  const chunks = source[Symbol.asyncIterator]()
+  let isLost = false
+  let fail: (error: unknown) => void = () => {}
+  lost.catch((error) => {
+    isLost = true
+    fail(error)
+  })
+  for (;;) {
+    // A race with "lost" itself would keep every chunk in memory for as long as the connection lasts.
+    const { done, value } = await new Promise<IteratorResult<Buffer>>((resolve, reject) => {
+      fail = reject
+      chunks.next().then(resolve, reject)
+      if (isLost) lost.catch(reject)
+    })
+    if (done) return
+    yield value
   }
 }
 
