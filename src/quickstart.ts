@@ -8,8 +8,9 @@ import { linkAudit } from './audit/link-audit.ts'
 import { createBackup } from './backup/create-backup.ts'
 import { publishFile } from './backup/host/files.ts'
 import { SocketClient } from './backup/host/socket-client.ts'
+import { proveRecovery } from './backup/prove-recovery.ts'
 import { runDrill } from './backup/run-drill.ts'
-import { verifyBackup } from './backup/verify-backup.ts'
+import { verifyListed } from './backup/verify-listed.ts'
 import { countCertificates } from './certificates/list-certificates.ts'
 import { findImportFiles } from './cli/import-files.ts'
 import type { Output } from './cli/output.ts'
@@ -158,18 +159,9 @@ async function proveBackup(app: App, { out, environment, signal }: QuickstartInp
     identityFile: hasKit ? host.paths.recoveryKit : undefined,
     progress: (progress) => out.progress(progress),
   }).backup
-  const verified = await verifyBackup(prover, {
-    bundle: backup.name,
-    level: 'full',
-    identities: await prover.host.identities(),
-    acceptForeign: false,
-  })
-  const now = app.clock.now().toISOString()
-  await host.backup.catalogue.addState(backup.name, () => ({
-    verified_at: now,
-    verified_level: 'full',
-    ...(hasKit ? { recovery_proven_at: now } : {}),
-  }))
+  const verified = hasKit
+    ? await proveRecovery(prover)
+    : await verifyListed(prover, { bundle: backup.name, level: 'full', acceptForeign: false })
   const { report } = await runDrill(
     host.backup,
     store,

@@ -80,8 +80,8 @@ export interface StandingRecord {
   targets: Record<string, TargetStanding>
   /** How often retention failed on this host. */
   retention_failures: number
-  /** When the identity of a person last opened a bundle; empty when it never did. */
-  recovery_proven_at: string
+  /** When the identity of each recipient last opened a bundle. */
+  proven: Record<string, string>
 }
 
 /** What runs of this host have found out, for whoever looks later. */

@@ -1,7 +1,8 @@
 import { recipientOf } from '../bundle/age-keys.ts'
 import { AppError } from '../core/app-error.ts'
+import { dayMs } from '../core/clock.ts'
 import { newestBundle } from './catalogue.ts'
-import type { BackupParts } from './parts.ts'
+import type { BackupParts, StandingRecord } from './parts.ts'
 import { type Verification, verifyBackup } from './verify-backup.ts'
 
 /**
@@ -13,7 +14,8 @@ export async function proveRecovery(parts: BackupParts): Promise<{ bundle: strin
   const identities = await parts.host.identities()
   const people = parts.config['backup.recipients']
   const recipients = await Promise.all(identities.map(recipientOf))
-  if (!recipients.some((recipient) => people.includes(recipient))) {
+  const proven = recipients.filter((recipient) => people.includes(recipient))
+  if (proven.length === 0) {
     throw new AppError('wrong-identity', 'this is none of the identities that bundles are sealed to for people', {
       hint: 'backup.recipients in config.yaml lists their recipients; the recovery kit holds the identity',
     })
@@ -24,6 +26,25 @@ export async function proveRecovery(parts: BackupParts): Promise<{ bundle: strin
   const now = parts.clock.now().toISOString()
   await parts.catalogue.addState(bundle, () => ({ verified_at: now, verified_level: 'full', recovery_proven_at: now }))
   // The bundle goes one day, and the proof stays.
-  await parts.standing.change((before) => ({ ...before, recovery_proven_at: now }))
+  const proofs = Object.fromEntries(proven.map((recipient) => [recipient, now]))
+  await parts.standing.change((before) => ({ ...before, proven: { ...before.proven, ...proofs } }))
   return { bundle, envelopes }
+}
+
+const currentForMs = 365 * dayMs
+
+export interface RecoveryProof {
+  /** When an identity that bundles are sealed to now last opened one; null when none did. */
+  at: string | null
+  /** A kit that lay in a safe for a year may be gone. */
+  isCurrent: boolean
+}
+
+export function recoveryProof({ proven }: StandingRecord, people: readonly string[], now: Date): RecoveryProof {
+  const at =
+    people
+      .flatMap((recipient) => proven[recipient] ?? [])
+      .sort()
+      .at(-1) ?? null
+  return { at, isCurrent: at !== null && now.getTime() - Date.parse(at) <= currentForMs }
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { proveRecovery } from '../backup/prove-recovery.ts'
+import { proveRecovery, recoveryProof } from '../backup/prove-recovery.ts'
 import { type KitContent, recoveryKit, recoveryKitPage } from '../backup/recovery-kit.ts'
 import { checkRecipient, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
 import { signerOf } from '../bundle/manifest.ts'
@@ -32,13 +32,18 @@ export const commands: Command[] = [
       const { backup, config } = await context.host()
       const people = config['backup.recipients']
       const host = config['backup.host_identity'] ? await backup.host.hostRecipient() : ''
-      const { recovery_proven_at: proven } = await backup.standing.read()
-      const rows = [...people.map((recipient) => ['person', recipient]), ['this host', host || 'no: backup.host_identity is false']]
-      context.out.summary({ people, host, recovery_proven_at: proven || null }, [
-        ...table([['who', 'recipient'], ...rows]),
-        proven === ''
-          ? 'unproven: no recovery kit has opened a bundle yet ("backup key test")'
-          : `proven     a recovery kit opened a bundle on ${proven.slice(0, 10)}`,
+      const standing = await backup.standing.read()
+      const now = backup.clock.now()
+      const { at, isCurrent } = recoveryProof(standing, people, now)
+      const proofs = people.map((recipient) => ({ recipient, ...recoveryProof(standing, [recipient], now) }))
+      const rows = proofs.map((proof) => [
+        'person',
+        proof.recipient,
+        proof.isCurrent ? `proven ${proof.at?.slice(0, 10)}` : 'unproven',
+      ])
+      context.out.summary({ people, host, recovery_proven_at: at, is_recovery_proven: isCurrent, proofs }, [
+        ...table([['who', 'recipient', 'kit'], ...rows, ['this host', host || 'no: backup.host_identity is false', '']]),
+        ...(isCurrent ? [] : ['unproven: no recovery kit has opened a bundle in the last year ("backup key test")']),
         'copies off this host are sealed to people only',
       ])
     },

@@ -56,6 +56,17 @@ export const commands: Command[] = [
     },
   },
   {
+    name: 'backup unpin',
+    summary: 'leave a bundle to the rules of retention again',
+    operands: 'BUNDLE',
+    examples: ['backup unpin certautopilot-backup-20261123-031502.tar.age'],
+    async run(context, args) {
+      const bundle = operand(args, 0, 'BUNDLE')
+      await unpinBackup((await context.host()).backup, bundle)
+      context.out.summary({ bundle }, [`"${bundle}" is left to the rules again`])
+    },
+  },
+  {
     name: 'backup accept',
     summary: 'take a suspect bundle for what it should be, after looking at it',
     operands: 'BUNDLE',
@@ -66,17 +77,6 @@ export const commands: Command[] = [
       const reason = requireReason(args)
       await acceptBackup((await context.host()).backup, bundle, reason, hostActor.name)
       context.out.summary({ bundle, reason }, [`"${bundle}" is not suspect any more: the next bundles are compared with it`])
-    },
-  },
-  {
-    name: 'backup unpin',
-    summary: 'leave a bundle to the rules of retention again',
-    operands: 'BUNDLE',
-    examples: ['backup unpin certautopilot-backup-20261123-031502.tar.age'],
-    async run(context, args) {
-      const bundle = operand(args, 0, 'BUNDLE')
-      await unpinBackup((await context.host()).backup, bundle)
-      context.out.summary({ bundle }, [`"${bundle}" is left to the rules again`])
     },
   },
 ]

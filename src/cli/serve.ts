@@ -1,5 +1,4 @@
 import { AppError } from '../core/app-error.ts'
-import { dayMs } from '../core/clock.ts'
 import type { Command } from './command.ts'
 
 interface Status {
@@ -8,6 +7,7 @@ interface Status {
   database: string
   is_set_up: boolean
   recovery_proven_at: string | null
+  is_recovery_proven: boolean
   epoch: { epoch: number; safe_mode: boolean; safe_mode_reason: string } | null
   kek: { provider: string; active_version: number }
 }
@@ -49,20 +49,16 @@ export const commands: Command[] = [
         `set up     ${status.is_set_up ? 'yes' : 'no: make the first owner with "certautopilot user setup"'}`,
         `safe mode  ${status.epoch?.safe_mode ? `on: ${status.epoch.safe_mode_reason}` : 'off'}`,
         `keys       ${status.kek.provider}, writing with v${status.kek.active_version}`,
-        `recovery   ${recoveryWord(status.recovery_proven_at)}`,
+        `recovery   ${recoveryWord(status)}`,
       ])
     },
   },
 ]
 
-const provenDays = 365
-
-/** A kit that lay in a safe for a year may be gone, or belong to a recipient that is. */
-function recoveryWord(provenAt: string | null): string {
+function recoveryWord({ recovery_proven_at, is_recovery_proven }: Status): string {
   const remedy = 'run "certautopilot backup key test --identity KIT"'
-  if (provenAt === null) return `unproven: no recovery kit has opened a bundle yet; ${remedy}`
-  const isOld = Date.now() - Date.parse(provenAt) > provenDays * dayMs
-  return isOld
-    ? `unproven for over a year (${provenAt.slice(0, 10)}): ${remedy}`
-    : `proven ${provenAt.slice(0, 10)}: a recovery kit opened a bundle`
+  if (recovery_proven_at === null) return `unproven: no recovery kit that is in force has opened a bundle yet; ${remedy}`
+  return is_recovery_proven
+    ? `proven ${recovery_proven_at.slice(0, 10)}: a recovery kit opened a bundle`
+    : `unproven for over a year (${recovery_proven_at.slice(0, 10)}): ${remedy}`
 }

@@ -95,8 +95,9 @@ async function measureBackups(parts: HttpParts): Promise<void> {
 }
 
 async function measureTargets(parts: HttpParts): Promise<void> {
-  const { targets, retention_failures, recovery_proven_at } = await parts.standing()
-  recoveryProven.set(recovery_proven_at === '' ? 0 : Date.parse(recovery_proven_at) / 1000)
+  const { targets, retention_failures } = await parts.standing()
+  const { at } = await parts.recoveryProof()
+  recoveryProven.set(at === null ? 0 : Date.parse(at) / 1000)
   retentionFailures.reset()
   retentionFailures.inc(retention_failures)
   for (const gauge of [targetUp, targetWhole]) gauge.reset()

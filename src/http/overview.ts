@@ -11,6 +11,7 @@ const recoverabilityReply = z.object({
   bundle: z.string().nullable(),
   verified_at: z.string().nullable(),
   recovery_proven_at: z.string().nullable(),
+  is_recovery_proven: z.boolean(),
   last_drill: z.object({ at: z.string(), outcome: z.string(), recovery_ms: z.number() }).nullable(),
   drill_interval_days: z.number(),
   copies: z.number(),
@@ -90,6 +91,7 @@ async function recoverabilityOf(parts: HttpParts): Promise<z.input<typeof recove
   const entries = await parts.backups()
   const good = entries.filter(isGood)
   const drill = (await parts.drills())[0]
+  const proof = await parts.recoveryProof()
   const newest = (times: (string | undefined)[]) =>
     times
       .filter((time) => time !== undefined)
@@ -99,7 +101,8 @@ async function recoverabilityOf(parts: HttpParts): Promise<z.input<typeof recove
     restorable_to: good[0]?.sidecar?.manifest.point_in_time.taken_at ?? null,
     bundle: good[0]?.name ?? null,
     verified_at: newest(good.map(({ state }) => state.verified_at)),
-    recovery_proven_at: (await parts.standing()).recovery_proven_at || null,
+    recovery_proven_at: proof.at,
+    is_recovery_proven: proof.isCurrent,
     last_drill: drill === undefined ? null : { at: drill.started_at, outcome: drill.outcome, recovery_ms: drill.recovery_ms },
     drill_interval_days: parts.drillIntervalDays,
     copies: good.length,

@@ -2,6 +2,7 @@ import type { AccessParts } from '../access/access.ts'
 import type { BundlePin, CatalogueEntry } from '../backup/catalogue.ts'
 import type { DrillReport } from '../backup/drill-report.ts'
 import type { StandingRecord } from '../backup/parts.ts'
+import type { RecoveryProof } from '../backup/prove-recovery.ts'
 import type { RetentionPlan } from '../backup/retention.ts'
 import type { TargetProbe } from '../backup/test-target.ts'
 import type { CertificateParts } from '../certificates/parts.ts'
@@ -34,6 +35,7 @@ export interface HttpParts {
   backupsAt(target: string): Promise<CatalogueEntry[]>
   /** How targets and retention fared last. */
   standing(): Promise<StandingRecord>
+  recoveryProof(): Promise<RecoveryProof>
   /** Where copies of bundles go. */
   targets: readonly { name: string; kind: string; place: string }[]
   /** @throws AppError `not-found` · `unreachable` · `forbidden` */

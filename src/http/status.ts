@@ -62,6 +62,7 @@ export const statusRoutes: Route[] = [
       is_set_up: z.boolean(),
       epoch: epochReply.nullable(),
       recovery_proven_at: z.string().nullable().describe('when the recovery identity itself last opened a bundle'),
+      is_recovery_proven: z.boolean().describe('whether that was in the last year'),
       kek: z.object({
         provider: z.string(),
         active_version: z.number(),
@@ -71,13 +72,15 @@ export const statusRoutes: Route[] = [
     async handle({ parts }) {
       const { store, certificates } = parts
       const versions = await kekVersions(store)
+      const proof = await parts.recoveryProof()
       return {
         version: parts.appVersion,
         engine: store.engine,
         database: store.databaseName,
         is_set_up: await isSetUp(store),
         epoch: (await store.get<Epoch>('epochs', 'state')) ?? null,
-        recovery_proven_at: (await parts.standing()).recovery_proven_at || null,
+        recovery_proven_at: proof.at,
+        is_recovery_proven: proof.isCurrent,
         kek: { provider: certificates.kek.provider.name, active_version: certificates.kek.activeVersion, versions },
       }
     },

@@ -20,9 +20,15 @@ test('a second person gets a kit that opens the next bundle; the last one is nev
   const listed = (await host.ok('backup', 'key', 'list', '--json')).json as unknown as {
     people: string[]
     recovery_proven_at: string
+    proofs: { recipient: string; isCurrent: boolean }[]
   }
   assert.equal(listed.people.length, 2)
   assert.ok(listed.recovery_proven_at.startsWith('20'))
+  assert.deepEqual(
+    listed.proofs.map((proof) => proof.isCurrent),
+    listed.people.map((known) => known === recipient),
+    'the other kit has not been tried',
+  )
   const shown = (await host.ok('backup', 'show', after, '--json')).json as unknown as { artefact: { recipients: string[] } }
   assert.ok(shown.artefact.recipients.includes(recipient))
   await host.ok('backup', 'verify', before, '--identity', host.paths.recoveryKit)
@@ -104,4 +110,39 @@ test('without an identity of this host bundles are for people only: copies are t
   await host.ok('backup', 'verify', '--identity', host.paths.recoveryKit)
   await host.ok('drill', 'run', '--identity', host.paths.recoveryKit)
   assert.match((await host.ok('backup', 'key', 'list')).stdout, /this host +no: backup.host_identity is false/)
+})
+
+test('a kit that is not in force any more, or opened a bundle over a year ago, proves nothing', async () => {
+  await using host = await newHost()
+  const api = await host.furnish(1)
+  await host.backup()
+  const said = async () => {
+    const { recoverability } = JSON.parse(await api.request('GET', '/api/v1/overview')) as {
+      recoverability: { is_recovery_proven: boolean; recovery_proven_at: string | null }
+    }
+    const metric = (await api.request('GET', '/metrics')).match(/certautopilot_recovery_last_proven_timestamp_seconds (\d+)/)?.[1]
+    const isProven = recoverability.is_recovery_proven
+    return { isProven, metric: Number(metric), status: (await host.ok('status')).stdout.match(/recovery +(.*)/)?.[1] ?? '' }
+  }
+  const before = await said()
+  assert.deepEqual([before.isProven, before.metric], [false, 0])
+  assert.match(before.status, /^unproven: no recovery kit/)
+
+  await host.ok('backup', 'key', 'test', '--identity', host.paths.recoveryKit)
+  const proven = await said()
+  assert.equal(proven.isProven, true)
+  assert.ok(proven.metric > Date.now() / 1000 - 60)
+  assert.match(proven.status, /^proven /)
+
+  const path = `${host.paths.backups}/standing.json`
+  const standing = JSON.parse(await host.read(path)) as { proven: Record<string, string> }
+  const [recipient] = Object.keys(standing.proven) as [string]
+  const longAgo = new Date(Date.now() - 366 * 86_400_000).toISOString()
+  await writeFile(path, JSON.stringify({ ...standing, proven: { [recipient]: longAgo } }))
+  const old = await said()
+  assert.equal(old.isProven, false)
+  assert.match(old.status, /^unproven for over a year/)
+
+  await writeFile(path, JSON.stringify({ ...standing, proven: { age1another: new Date().toISOString() } }))
+  assert.match((await said()).status, /^unproven: no recovery kit that is in force/)
 })

@@ -107,6 +107,6 @@ test('every command has help with examples, and the completion is bash', async (
   }
   const completion = await host.ok('completion', 'bash')
   const script = `${completion.stdout}\nCOMP_WORDS=(certautopilot backup ""); COMP_CWORD=2; _certautopilot; echo "\${COMPREPLY[*]}"`
-  assert.match(execFileSync('bash', ['-c', script]).toString(), /create list show verify prune pin unpin quiesce key/)
+  assert.match(execFileSync('bash', ['-c', script]).toString(), /create list show verify prune pin unpin accept quiesce key/)
   assert.match((await host.ok('--help')).stdout, /restore apply BUNDLE/)
 })

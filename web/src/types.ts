@@ -52,6 +52,7 @@ export interface Recoverability {
   bundle: string | null
   verified_at: string | null
   recovery_proven_at: string | null
+  is_recovery_proven: boolean
   last_drill: { at: string; outcome: string; recovery_ms: number } | null
   drill_interval_days: number
   copies: number

@@ -17,7 +17,7 @@ export function openStanding(directory: string, changing: Changing): Standing {
   const read = async (): Promise<StandingRecord> => ({
     targets: {},
     retention_failures: 0,
-    recovery_proven_at: '',
+    proven: {},
     ...(await readJson<StandingRecord>(path)),
   })
   return {

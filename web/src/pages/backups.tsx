@@ -50,8 +50,8 @@ export function BackupsPage() {
             <JobSteps job={job} />
           </Card>
         )}
-        {overview.data.recoverability.recovery_proven_at === null && items.length > 0 && (
-          <Notice kind="soon" title="Nobody has proven the recovery kit yet">
+        {!overview.data.recoverability.is_recovery_proven && items.length > 0 && (
+          <Notice kind="soon" title="Nobody has proven the recovery kit in the last year">
             <Text size="sm" mb={4}>
               Bundles open with it and nothing else, once this host is gone. Try it today, then take it off this machine:
             </Text>

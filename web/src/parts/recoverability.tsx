@@ -37,10 +37,10 @@ export function RecoverabilityBand({ data }: { data: Recoverability }) {
       <Cell
         name="Key"
         rule="good: the recovery kit opened a bundle in the last year"
-        kind={data.recovery_proven_at === null ? 'soon' : byAge(data.recovery_proven_at, 365, 400)}
-        word={data.recovery_proven_at === null ? 'unproven' : `proven ${ago(data.recovery_proven_at)}`}
+        kind={data.is_recovery_proven ? 'ok' : 'soon'}
+        word={data.is_recovery_proven && data.recovery_proven_at !== null ? `proven ${ago(data.recovery_proven_at)}` : 'unproven'}
       >
-        {data.recovery_proven_at === null ? 'Test the recovery kit' : 'Recovery kit opens bundles'}
+        {data.is_recovery_proven ? 'Recovery kit opens bundles' : 'Test the recovery kit'}
       </Cell>
       <Cell
         name="Copies"
