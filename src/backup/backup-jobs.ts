@@ -158,7 +158,7 @@ export function drillPassed(actor: Actor, { id, bundle, recovery_ms }: DrillRepo
   return audited(actor, 'drill.passed', id, { bundle, recovery_ms })
 }
 
-/** A failure is written into the audit log as well, from where people are told. */
+/** A failure is written into the audit log as well, from where people are told; that another run is under way, or a person has ended it, is none. */
 export async function told<T>(
   store: Store,
   actor: Actor,
@@ -168,6 +168,7 @@ export async function told<T>(
   try {
     return await work()
   } catch (error) {
+    if (isAppError(error, 'locked') || isAppError(error, 'interrupted')) throw error
     const entry = audited(actor, failure.event, failure.subject, { ...failure.data, error: messageOf(error) })
     await store.commit([entry]).catch(() => {})
     throw error

@@ -32,12 +32,12 @@ export async function openPointInTime(
   signal: AbortSignal,
 ): Promise<PointInTime> {
   if (parts.config['backup.consistency'] === 'quiesced') {
-    refuseLongPause(parts, lastMs(previous) ?? 0, undefined)
+    refuseLongPause(parts, await expectedMs(store, previous), undefined)
     return quiesced(parts, store, signal, '')
   }
   parts.progress({ phase: 'opening a snapshot' })
   const point = await snapshotOf(store)
-  const neededMs = await expectedMs(point, previous)
+  const neededMs = await expectedMs(store, previous, point)
   if (point !== undefined && neededMs < (point.windowMs ?? Number.POSITIVE_INFINITY)) return heldSnapshot(point, signal)
   await point?.[Symbol.asyncDispose]()
   refuseLongPause(parts, neededMs, point)
@@ -105,10 +105,17 @@ const usualRate = 80_000_000
 const tellingBytes = 50_000_000
 
 /** How long reading will take: as the last backup did and a little more, or by what there is to read. */
-async function expectedMs(point: Snapshot | undefined, previous: CatalogueEntry | undefined): Promise<number> {
+async function expectedMs(store: Store, previous: CatalogueEntry | undefined, point?: Snapshot): Promise<number> {
   const known = lastMs(previous)
-  if (known !== undefined || point?.windowMs === undefined) return known ?? 0
-  return slower(((await point.dataBytes()) ?? 0) / (usualRate / 1000))
+  if (known !== undefined) return known
+  if (point !== undefined) return point.windowMs === undefined ? 0 : readingMs(point)
+  // Nobody pauses for it: it is only asked how much there is.
+  await using view = await store.snapshot({ isQuiesced: true })
+  return readingMs(view)
+}
+
+async function readingMs(view: Snapshot): Promise<number> {
+  return slower(((await view.dataBytes()) ?? 0) / (usualRate / 1000))
 }
 
 /** By the last backup; undefined where that says nothing. */

@@ -1,10 +1,17 @@
 import type { Writable } from 'node:stream'
 import type { Progress } from '../backup/parts.ts'
 import { AppError, isAppError } from '../core/app-error.ts'
-import { formatBytes } from '../core/units.ts'
+import { formatBytes, formatDuration } from '../core/units.ts'
 
 const schema = 'certautopilot.v1'
 const statusEveryMs = 200
+/** What a shorter time shows of a pace is chance. */
+const leastSeconds = 0.3
+
+interface Pace {
+  bytesPerSecond?: number
+  secondsLeft?: number
+}
 
 /** Where commands write: plain text for people, JSON lines for programs, a progress line on a terminal. */
 export class Output {
@@ -12,16 +19,21 @@ export class Output {
   readonly #stdout: Writable
   readonly #stderr: Writable
   readonly #isTerminal: boolean
-  readonly #started = performance.now()
+  readonly #now: () => number
+  readonly #started: number
   #lastStatus = 0
   #hasStatusLine = false
   #phase = ''
+  /** Where each phase began: several may take turns. */
+  readonly #begun = new Map<string, { at: number; bytes: number }>()
 
-  constructor(options: { stdout: Writable; stderr: Writable; isTerminal: boolean; isJson: boolean }) {
+  constructor(options: { stdout: Writable; stderr: Writable; isTerminal: boolean; isJson: boolean; now?: () => number }) {
     this.#stdout = options.stdout
     this.#stderr = options.stderr
     this.#isTerminal = options.isTerminal
     this.isJson = options.isJson
+    this.#now = options.now ?? (() => performance.now())
+    this.#started = this.#now()
   }
 
   /** The result of a command. */
@@ -49,10 +61,11 @@ export class Output {
   }
 
   progress(progress: Progress): void {
-    const now = performance.now()
+    const now = this.#now()
     if (now - this.#lastStatus < statusEveryMs && progress.phase === this.#phase) return
     this.#lastStatus = now
     this.#phase = progress.phase
+    const { bytesPerSecond, secondsLeft } = this.#pace(progress, now)
     if (this.isJson) {
       const { phase, bytesDone, bytesTotal } = progress
       const percent_done = bytesDone !== undefined && bytesTotal ? bytesDone / bytesTotal : undefined
@@ -61,11 +74,13 @@ export class Output {
         bytes_done: bytesDone,
         total_bytes: bytesTotal,
         percent_done,
+        bytes_per_second: bytesPerSecond,
+        seconds_remaining: secondsLeft,
         seconds_elapsed: this.#seconds(),
       })
     } else if (this.#isTerminal) {
       this.#hasStatusLine = true
-      this.#stderr.write(`\r\x1b[2K${statusLine(progress, this.#seconds())}`)
+      this.#stderr.write(`\r\x1b[2K${statusLine(progress, bytesPerSecond, secondsLeft)}`)
     }
   }
 
@@ -85,8 +100,20 @@ export class Output {
     else this.#stderr.write(`error: ${known.message}\n${known.hint === undefined ? '' : `  ${known.hint}\n`}`)
   }
 
+  /** By the phase alone: what came before it, waiting for writers say, tells nothing of how fast it goes. */
+  #pace({ phase, bytesDone, bytesTotal }: Progress, now: number): Pace {
+    if (bytesDone === undefined) return {}
+    const begun = this.#begun.get(phase) ?? { at: now, bytes: bytesDone }
+    this.#begun.set(phase, begun)
+    const seconds = (now - begun.at) / 1000
+    if (seconds < leastSeconds) return {}
+    const bytesPerSecond = Math.round((bytesDone - begun.bytes) / seconds)
+    if (!bytesTotal || bytesPerSecond <= 0) return { bytesPerSecond }
+    return { bytesPerSecond, secondsLeft: Math.ceil((bytesTotal - bytesDone) / bytesPerSecond) }
+  }
+
   #seconds(): number {
-    return Math.round((performance.now() - this.#started) / 10) / 100
+    return Math.round((this.#now() - this.#started) / 10) / 100
   }
 
   #json(message_type: string, data: object): void {
@@ -99,12 +126,12 @@ export class Output {
   }
 }
 
-function statusLine({ phase, bytesDone, bytesTotal }: Progress, seconds: number): string {
+function statusLine({ phase, bytesDone, bytesTotal }: Progress, bytesPerSecond?: number, secondsLeft?: number): string {
   if (bytesDone === undefined) return phase
-  const rate = bytesDone / Math.max(seconds, 0.1)
-  if (!bytesTotal) return `${phase}  ${formatBytes(bytesDone)}  ${formatBytes(rate)}/s`
-  const left = Math.ceil((bytesTotal - bytesDone) / Math.max(rate, 1))
-  return `${phase}  ${Math.floor((bytesDone / bytesTotal) * 100)} %  ${formatBytes(rate)}/s  ${left} s left`
+  const done = bytesTotal ? `${Math.floor((bytesDone / bytesTotal) * 100)} %` : formatBytes(bytesDone)
+  const rate = bytesPerSecond === undefined ? [] : [`${formatBytes(bytesPerSecond)}/s`]
+  const left = secondsLeft === undefined ? [] : [`${formatDuration(secondsLeft * 1000)} left`]
+  return [phase, done, ...rate, ...left].join('  ')
 }
 
 /** Columns as wide as their widest cell. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import type { AuditEntry } from '../../src/audit/audit.ts'
 import type { PrivateKey } from '../../src/certificates/collections.ts'
 import { newHost, type TestHost } from '../test-host.ts'
 
@@ -142,6 +143,8 @@ test('two backups at once: one has the lock, the other says so with 11', async (
     codes.join(),
   )
   assert.ok(codes.includes(0))
+  const { items } = await host.withStore((store) => store.find<AuditEntry>('audit_logs', { limit: 500 }))
+  assert.ok(!items.some(({ event }) => event === 'backup.failed'), 'that another one runs is no failure to wake anybody for')
 })
 
 test('an interrupted backup exits with 130 and leaves nothing that could be taken for a bundle', async () => {

@@ -215,6 +215,9 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
       /will take about 2 min 30 s, the server holds a snapshot for 1 min 0 s, and writers pause for 1 min 0 s/,
     )
     assert.match(long.stderr, /raise transactionLifetimeLimitSeconds on the server to 300, or backup.max_write_pause_seconds/)
+    const refused = await host.cliWith({ CERTAUTOPILOT_BACKUP_CONSISTENCY: 'quiesced' }, 'backup', 'create')
+    assert.equal(refused.exitCode, 24, 'also the first backup, and where nothing is tried but a pause')
+    assert.match(refused.stderr, /will take about 2 min 30 s, writers pause for 1 min 0 s at most/)
     const paused = await host.cliWith({ CERTAUTOPILOT_BACKUP_MAX_WRITE_PAUSE_SECONDS: '200' }, 'backup', 'create')
     assert.equal(paused.exitCode, 0, paused.stderr)
     assert.match(paused.stdout, /^quiesced /)
