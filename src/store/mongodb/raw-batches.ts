@@ -3,7 +3,7 @@ import { AppError } from '../../core/app-error.ts'
 import { sleep } from '../../core/clock.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
-const firstDocuments = 500
+const usualFirstDocuments = 500
 /** How large answers are meant to be: small documents come by the thousands. Runs of one collection also compress better than a mixture. */
 const batchBytes = 2 * 1024 * 1024
 const mostDocuments = 10_000
@@ -12,6 +12,9 @@ export interface RawRead {
   database: Db
   session: ClientSession
   collection: string
+  filter?: Record<string, unknown>
+  /** How many documents come with the first answer. */
+  firstDocuments?: number
   readConcern?: Record<string, unknown> | undefined
   /** How long one answer may take. */
   answerMs: number
@@ -21,10 +24,16 @@ export interface RawRead {
  * Reads a collection as buffers of whole documents, one behind the other, without an object for any of them. It speaks the cursor
  * commands itself: the driver's cursor hands out documents one by one, which costs as much as compressing them.
  */
-export async function* readRawBatches({ database, session, collection, readConcern, answerMs }: RawRead): AsyncGenerator<Buffer> {
+export async function* readRawBatches(read: RawRead): AsyncGenerator<Buffer> {
+  const { database, session, collection, filter, readConcern, answerMs } = read
   const run = (command: Record<string, unknown>) => answered(database.command(command, { session, raw: true }), answerMs)
-  let batchSize = firstDocuments
-  let reply = await run({ find: collection, batchSize, ...(readConcern === undefined ? {} : { readConcern }) })
+  let batchSize = usualFirstDocuments
+  let reply = await run({
+    find: collection,
+    batchSize: read.firstDocuments ?? batchSize,
+    ...(filter === undefined ? {} : { filter }),
+    ...(readConcern === undefined ? {} : { readConcern }),
+  })
   for (;;) {
     const { id, documents } = takeBatch(reply.cursor as Uint8Array)
     if (documents.length > 0) {

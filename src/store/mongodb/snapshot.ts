@@ -209,9 +209,17 @@ class MongoSnapshot implements Snapshot {
     return outside !== null && (await this.#sees(this.#before)) && !(await this.#sees(this.#after))
   }
 
+  /** It is asked as the dump is read, the second answer of a cursor included: what a server refuses of that is known before it begins. */
   async #sees(marker: string): Promise<boolean> {
-    const markers = this.#reading().collection<{ _id: string }>(markerCollection)
-    return (await markers.findOne({ _id: marker }, { session: this.#session as ClientSession })) !== null
+    const answers = readRawBatches({
+      database: this.#reading(),
+      session: this.#session as ClientSession,
+      collection: markerCollection,
+      filter: { _id: marker },
+      firstDocuments: 0,
+      answerMs: this.#reader.answerMs,
+    })
+    return (await Array.fromAsync(answers)).length > 0
   }
 }
 
