@@ -14,7 +14,7 @@ import { HeldLease } from '../jobs/held-lease.ts'
 import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { matchKeys } from '../kek/registry.ts'
-import type { Store } from '../store/store.ts'
+import type { Snapshot, Store } from '../store/store.ts'
 import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar, suspicionOf } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
@@ -65,6 +65,7 @@ export async function createBackup(
   await using draft = await parts.catalogue.startDraft()
   await using held = await openPointInTime(parts, store, previous, AbortSignal.any([signal, run.signal]))
   const { point, method } = held
+  requireRestorable(point)
   clock.end('open the point in time')
   const { members, keys, signingKey } = await captureKeys(parts, store)
   clock.end('capture the secrets')
@@ -110,6 +111,15 @@ export async function createBackup(
   copies?.complete(head)
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }
+}
+
+/** What no restore can put back makes no bundle. @throws AppError `preflight` */
+function requireRestorable({ collections }: Snapshot): void {
+  const measured = collections.find(({ type }) => type === 'timeseries')
+  if (measured === undefined) return
+  throw new AppError('preflight', `"${measured.name}" is a time-series collection, which a restore cannot put back`, {
+    hint: 'it is none of CertAutopilot: move it into another database',
+  })
 }
 
 function waitsOf({ waits }: Dump, archiveMs: number): Stage[] {

@@ -10,6 +10,7 @@ import { openPointInTime } from '../../src/backup/point-in-time.ts'
 import type { Job } from '../../src/jobs/job.ts'
 import { findAll } from '../../src/store/store.ts'
 import { startMongoProxy } from '../mongo-proxy.ts'
+import { type ReplicaSet, startReplicaSet } from '../mongod.ts'
 import { type MongoServer, needs, startMongo } from '../servers.ts'
 import { end, mongoEnvironment, newHost, startProcess, type TestHost, until } from '../test-host.ts'
 
@@ -22,9 +23,21 @@ async function mongo(): Promise<Record<string, string>> {
   return mongoEnvironment(server.uri)
 }
 
+const replicaSets = new Map<number, ReplicaSet>()
+after(async () => {
+  for (const set of replicaSets.values()) await set[Symbol.asyncDispose]()
+})
+async function mongod(members: 1 | 3): Promise<Record<string, string>> {
+  const set = replicaSets.get(members) ?? (await startReplicaSet(members))
+  replicaSets.set(members, set)
+  return mongoEnvironment(set.uri)
+}
+
 const engines = [
   { engine: 'embedded', environment: async () => ({}), skip: false as const },
   { engine: 'mongodb', environment: mongo, skip: needs('SECANTUSD').skip },
+  { engine: 'mongod', environment: () => mongod(1), skip: needs('MONGOD').skip },
+  { engine: 'mongod of three members', environment: () => mongod(3), skip: needs('MONGOD').skip },
 ]
 
 for (const { engine, environment, skip } of engines) {
@@ -32,7 +45,7 @@ for (const { engine, environment, skip } of engines) {
     test(`${engine}, ${method}: what was acknowledged before is in the bundle, nothing after, and no gap`, { skip }, async () => {
       await using host = await newHost({ ...(await environment()), CERTAUTOPILOT_BACKUP_CONSISTENCY: method })
       await host.furnish(5)
-      const children = engine === 'mongodb' ? ['worker', 'scheduler'].map((mode) => startProcess(host, mode)) : []
+      const children = engine !== 'embedded' ? ['worker', 'scheduler'].map((mode) => startProcess(host, mode)) : []
       const writers = startWriters(host, 4)
       await pause(500)
       const startedAt = performance.now()
@@ -44,8 +57,9 @@ for (const { engine, environment, skip } of engines) {
       const { point_in_time: point } = shown.json.manifest as { point_in_time: Record<string, unknown> }
       assert.equal(point.method, method)
       assert.equal(point.is_proven, true)
+      if (method === 'snapshot' && engine.startsWith('mongod of')) assert.equal(point.way, 'snapshot session')
       assert.ok(String(point.read_until) >= String(point.taken_at))
-      if (engine === 'mongodb') assert.match(String(point.cluster_time), /^\d+:\d+$/)
+      if (engine !== 'embedded') assert.match(String(point.cluster_time), /^\d+:\d+$/)
       for (const child of children) await end(child, 'SIGTERM')
 
       const names = await restoredNames(host, String(json.bundle))
@@ -136,6 +150,23 @@ for (const { engine, environment, skip } of engines) {
     })
   })
 }
+
+test('mongod of three members: a secondary is read, and holds what the primary has acknowledged', needs('MONGOD'), async () => {
+  const environment = await mongod(3)
+  for (const consistency of ['snapshot', 'quiesced']) {
+    await using host = await newHost({
+      ...environment,
+      CERTAUTOPILOT_DATABASE_NAME: `secondary-${consistency}`,
+      CERTAUTOPILOT_BACKUP_READ_PREFERENCE: 'secondary',
+      CERTAUTOPILOT_BACKUP_CONSISTENCY: consistency,
+    })
+    await host.furnish(20)
+    const { json } = await host.ok('backup', 'create', '--json')
+    assert.equal((json.counts as Record<string, number>).certificates, 20)
+    assert.equal(await methodOf(host, json), consistency)
+    await host.ok('backup', 'verify', String(json.bundle))
+  }
+})
 
 describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
   test('one that does not stop writing fails the backup by name; one that is gone does not', async () => {

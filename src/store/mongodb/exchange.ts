@@ -191,7 +191,7 @@ class MongoStaging implements Staging {
 
   async finish(): Promise<void> {
     for (const [name, indexes] of this.#indexes) {
-      const wanted = indexes.filter((index) => !isIdIndex(index)).map(orderedSpec)
+      const wanted = indexes.filter((index) => !comesWithCollection(index)).map(orderedSpec)
       if (wanted.length === 0) continue
       try {
         await this.#database.command({ createIndexes: this.#prefix + name, indexes: wanted })
@@ -216,9 +216,11 @@ function createCommand(name: string, options: Buffer): Record<string, unknown> {
   return { create: name, ...wanted }
 }
 
-function isIdIndex(index: Buffer): boolean {
+/** Made with the collection itself: the index on `_id`, and the one that a clustered collection lists as its own. */
+function comesWithCollection(index: Buffer): boolean {
   const name = findElement(index, 'name')
-  return name !== undefined && stringValue(index, name) === '_id_'
+  const isOfId = name !== undefined && stringValue(index, name) === '_id_'
+  return isOfId || findElement(index, 'clustered') !== undefined
 }
 
 /** @throws AppError `corrupt` the specification cannot be sent unchanged */
