@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
-import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
+import { BlobServiceClient, type StoragePipelineOptions, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { freePort, start } from './acme-servers.ts'
 import { findProgram } from './servers.ts'
 
@@ -185,7 +185,8 @@ const azuriteAccount = 'devstoreaccount1'
 const azuriteKey = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
 
 /** A real Azurite with one container. */
-export async function startAzurite(container: string): Promise<BlobServer> {
+/** @param tls files of a certificate for 127.0.0.1: the server then speaks HTTPS, and takes the tokens of identities */
+export async function startAzurite(container: string, tls?: { cert: string; key: string }): Promise<BlobServer> {
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-azurite-'))
   const port = await freePort()
   const words = [
@@ -196,10 +197,13 @@ export async function startAzurite(container: string): Promise<BlobServer> {
     String(port),
     '--skipApiVersionCheck',
     '--disableTelemetry',
+    ...(tls === undefined ? [] : ['--oauth', 'basic', '--cert', tls.cert, '--key', tls.key]),
   ]
   const running = await start(process.execPath, words, { folder, isReady: /successfully listen/ })
-  const endpoint = `http://127.0.0.1:${port}/${azuriteAccount}`
+  const endpoint = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}/${azuriteAccount}`
   const credential = new StorageSharedKeyCredential(azuriteAccount, azuriteKey)
-  await new BlobServiceClient(endpoint, credential).createContainer(container)
+  // Passed on to the transport, though the library does not declare it.
+  const options = (tls === undefined ? {} : { tlsOptions: { ca: await readFile(tls.cert) } }) as StoragePipelineOptions
+  await new BlobServiceClient(endpoint, credential, options).createContainer(container)
   return { endpoint, account: azuriteAccount, key: azuriteKey, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() }
 }

@@ -67,6 +67,7 @@ export const packages: Record<string, readonly string[]> = {
   jose: ['issuer/acme'],
   '@aws-sdk/client-route-53': ['dns/route53'],
   '@aws-sdk/client-s3': ['target/s3'],
+  '@azure/identity': ['target/azure-blob'],
   '@azure/storage-blob': ['target/azure-blob'],
   ssh2: ['target/sftp'],
   'ipaddr.js': ['outbound/guarded'],

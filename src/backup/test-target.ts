@@ -63,24 +63,35 @@ export function probeFindings({ canRemove, inspection }: TargetProbe, { lockMode
     findings.push(
       'this credential can remove what is there: whoever takes this host can remove the copies; one that may only add is safer',
     )
-  if (inspection?.keepsVersions && !inspection.canLock)
+  if (inspection?.keepsVersions && inspection.canLock === false)
     findings.push('what is removed stays as a version, but nothing is locked: whoever may remove versions can remove the copies')
   if (wantsLock && inspection?.canLock === false)
-    findings.push('lock_mode is set, but nothing can be locked there: make a bucket with object lock')
+    findings.push(
+      'lock_mode is set, but nothing can be locked there: make a bucket with object lock, or a container with version-level immutability',
+    )
+  if (wantsLock && inspection?.canLock === 'forbidden')
+    findings.push('lock_mode is set, but this credential may not lock (s3:PutObjectRetention): copies will be refused')
   if (inspection?.canBypassLock)
     findings.push(
-      `this credential can remove what is locked under governance${lockMode === 'compliance' ? ', though nothing under compliance' : ': take s3:BypassGovernanceRetention away, or set lock_mode=compliance'}`,
+      `this credential can remove what is locked under governance${lockMode === 'compliance' ? ', though nothing under compliance' : ': take that right away (s3:BypassGovernanceRetention), or set lock_mode=compliance'}`,
     )
   return findings
 }
 
 /**
- * Rules for a bucket whose credential may only add: what no tier keeps any more is removed, versions too, as soon as their locks end.
- * The form is that of `aws s3api put-bucket-lifecycle-configuration`.
+ * Rules for a place whose credential may only add: what no tier keeps any more is removed, versions too, as soon as their locks end.
+ * The form is that of `aws s3api put-bucket-lifecycle-configuration`, or of `az storage account management-policy create`.
+ * @returns undefined where there are none
  */
-export function lifecycleRules({ url, rules: { daily, weekly, monthly } }: TargetLocation): object {
+export function lifecycleRules(location: TargetLocation): object | undefined {
+  const { daily, weekly, monthly } = location.rules
   const days = Math.max(1, daily, weekly * 7, monthly * 31) + 1
-  const Filter = { Prefix: prefixOf(url) }
+  if (location.url.protocol === 's3:') return bucketRules(prefixOf(location.url), days)
+  return location.url.protocol === 'azure-blob:' ? accountRules(prefixOf(location.url), days) : undefined
+}
+
+function bucketRules(prefix: string, days: number): object {
+  const Filter = { Prefix: prefix }
   return {
     Rules: [
       {
@@ -94,4 +105,16 @@ export function lifecycleRules({ url, rules: { daily, weekly, monthly } }: Targe
       { ID: 'certautopilot-half-uploads', Status: 'Enabled', Filter, AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 } },
     ],
   }
+}
+
+/** @param prefix begins with the container */
+function accountRules(prefix: string, days: number): object {
+  const definition = {
+    filters: { blobTypes: ['blockBlob'], prefixMatch: [prefix] },
+    actions: {
+      baseBlob: { delete: { daysAfterModificationGreaterThan: days } },
+      version: { delete: { daysAfterCreationGreaterThan: days + 7 } },
+    },
+  }
+  return { rules: [{ enabled: true, name: 'certautopilot-bundles', type: 'Lifecycle', definition }] }
 }

@@ -46,9 +46,9 @@ export const commands: Command[] = [
     async run(context, args) {
       const { location, open } = requireTarget((await context.host()).backup, operand(args, 0, 'TARGET'))
       const probe = await testTarget(await open())
-      const { rules, url } = location
+      const { rules } = location
       const findings = probeFindings(probe, rules)
-      const lifecycle = url.protocol === 's3:' && !probe.canRemove ? lifecycleRules(location) : undefined
+      const lifecycle = probe.canRemove ? undefined : lifecycleRules(location)
       context.out.summary({ target: location.name, ...probe, findings, lifecycle }, [
         `target     ${location.name}, ${probe.place}: written, read and listed in ${formatDuration(probe.milliseconds)}`,
         rules.lockMode === 'none'
@@ -58,7 +58,7 @@ export const commands: Command[] = [
         ...findings.map((finding) => `warning    ${finding}`),
         ...(lifecycle === undefined
           ? []
-          : ['lifecycle  let the bucket remove what is old with these rules:', JSON.stringify(lifecycle, null, 2)]),
+          : ['lifecycle  let the place itself remove what is old with these rules:', JSON.stringify(lifecycle, null, 2)]),
       ])
     },
   },

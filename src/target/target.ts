@@ -47,7 +47,8 @@ export interface FileVersion {
 export interface TargetInspection {
   /** What is removed or overwritten stays as a version. */
   keepsVersions: boolean
-  canLock: boolean
+  /** `forbidden`: nobody knows, as this credential may not. */
+  canLock: boolean | 'forbidden'
   /** Whether this credential could remove a file in spite of a governance lock; undefined where that could not be tried. */
   canBypassLock: boolean | undefined
 }

@@ -452,7 +452,7 @@ test('azure-blob: the call that publishes a blob also locks it, and a lock is ma
   t.after(() => void server.close().closeAllConnections())
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/acct`
   const location = parseLocation(`blob=azure-blob://acct/vault?endpoint=${endpoint}&lock_mode=compliance`)
-  const target = openAzureTarget(location, (name) => (name === 'ACCOUNT_KEY' ? 'a2V5' : undefined))
+  const target = await openAzureTarget(location, (name) => (name === 'ACCOUNT_KEY' ? 'a2V5' : undefined))
   const until = new Date(1_900_000_000_000)
   await target.put('bundle', inOrder(Readable.from([Buffer.from('content')])), until)
   const commit = seen.find(({ url }) => url.includes('comp=blocklist'))

@@ -1,9 +1,19 @@
+import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
+import type { TokenCredential } from '@azure/identity'
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
+import { minuteMs } from '../../core/clock.ts'
 import { withoutSilence } from '../idle.ts'
-import type { Content, Target, TargetLocation, TargetSecrets } from '../target.ts'
+import {
+  type Content,
+  probePrefix,
+  type Target,
+  type TargetInspection,
+  type TargetLocation,
+  type TargetSecrets,
+} from '../target.ts'
 
 /** 50,000 blocks of this make 390 GiB. */
 const blockBytes = 8 * 1024 * 1024
@@ -12,8 +22,8 @@ const blockBytes = 8 * 1024 * 1024
  * A container of Azure Blob Storage: `azure-blob://ACCOUNT/CONTAINER/FOLDER`. Blocks are seen by nobody until the list that names them is
  * committed; an immutability policy is set by that same call.
  */
-export function openAzureTarget(location: TargetLocation, secrets: TargetSecrets): Target {
-  return new AzureTarget(location, secrets)
+export async function openAzureTarget(location: TargetLocation, secrets: TargetSecrets): Promise<Target> {
+  return new AzureTarget(location, await serviceOf(location, secrets))
 }
 
 class AzureTarget implements Target {
@@ -23,14 +33,14 @@ class AzureTarget implements Target {
   readonly #container: ContainerClient
   readonly #prefix: string
 
-  constructor(location: TargetLocation, secrets: TargetSecrets) {
+  constructor(location: TargetLocation, service: BlobServiceClient) {
     const { name, url } = location
     const [container = '', ...folders] = decodeURIComponent(url.pathname).split('/').filter(Boolean)
     this.name = name
     this.#location = location
     this.#prefix = folders.length === 0 ? '' : `${folders.join('/')}/`
     this.place = `azure-blob://${url.hostname}/${container}/${this.#prefix}`
-    this.#container = serviceOf(location, secrets).getContainerClient(container)
+    this.#container = service.getContainerClient(container)
   }
 
   async put(name: string, { head, body, signal }: Content, lockedUntil?: Date): Promise<void> {
@@ -95,6 +105,26 @@ class AzureTarget implements Target {
     }
   }
 
+  /** Locks a small file for a minute, unlocks it again where that is allowed, and tries to remove it. */
+  async inspect(): Promise<TargetInspection> {
+    const blob = this.#container.getBlockBlobClient(`${this.#prefix}${probePrefix}lock-${randomUUID()}`)
+    const body = 'locked for a minute by a test of this target\n'
+    const immutabilityPolicy = { expiriesOn: new Date(Date.now() + minuteMs), policyMode: 'Unlocked' } as const
+    const locked = await blob.upload(body, body.length, { immutabilityPolicy }).catch((error: RestError) => error)
+    if (locked instanceof Error) {
+      const canLock = locked.statusCode === 403 ? ('forbidden' as const) : false
+      const plain = await blob.upload(body, body.length).catch(() => undefined)
+      await blob.deleteIfExists().catch(() => {})
+      return { keepsVersions: plain?.versionId !== undefined, canLock, canBypassLock: undefined }
+    }
+    const canBypassLock = await blob.deleteImmutabilityPolicy().then(
+      () => true,
+      () => false,
+    )
+    await blob.deleteIfExists().catch(() => {})
+    return { keepsVersions: locked.versionId !== undefined, canLock: true, canBypassLock }
+  }
+
   #policy(expiriesOn: Date): { expiriesOn: Date; policyMode: 'Locked' | 'Unlocked' } {
     return { expiriesOn, policyMode: this.#location.rules.lockMode === 'compliance' ? 'Locked' : 'Unlocked' }
   }
@@ -103,6 +133,11 @@ class AzureTarget implements Target {
     if (error instanceof AppError || !(error instanceof Error)) return error
     const { statusCode = 0, code = '' } = error instanceof RestError ? error : {}
     const where = `target "${this.name}" (${this.place})`
+    if (/^(CredentialUnavailable|AggregateAuthentication|Authentication)Error$/.test(error.name))
+      return new AppError('config', `${where} has neither ACCOUNT_KEY nor SAS_TOKEN, and the platform gives it no identity`, {
+        hint: 'put one of them into targets.env, or give this host a managed identity that may write blobs',
+        cause: error,
+      })
     if (code === 'BlobNotFound') return new AppError('not-found', `there is no such bundle at ${where}`, { cause: error })
     if (statusCode === 403 || code === 'BlobImmutableDueToPolicy' || code === 'BlobImmutableDueToLegalHold')
       return new AppError('forbidden', `${where} refuses this: ${code}`, {
@@ -120,13 +155,28 @@ const maxTries = 3
 /** The library limits a whole try, not silence: a block needs its time on a slow line. */
 const blockPatience = 5
 
-function serviceOf({ name, url, silenceMs }: TargetLocation, secrets: TargetSecrets): BlobServiceClient {
+async function serviceOf({ url, silenceMs }: TargetLocation, secrets: TargetSecrets): Promise<BlobServiceClient> {
   const options = { retryOptions: { tryTimeoutInMs: silenceMs * blockPatience, maxTries } }
   const endpoint = url.searchParams.get('endpoint') ?? `https://${url.hostname}.blob.core.windows.net`
   const [key, sas] = [secrets('ACCOUNT_KEY'), secrets('SAS_TOKEN')]
   if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key), options)
   if (sas !== undefined) return new BlobServiceClient(`${endpoint}?${sas.replace(/^\?/, '')}`, undefined, options)
-  throw new AppError('config', `target "${name}" has neither ACCOUNT_KEY nor SAS_TOKEN`, {
-    hint: 'put one of them into targets.env',
-  })
+  return new BlobServiceClient(endpoint, await platformIdentity(secrets('CLIENT_ID')), options)
+}
+
+/** What the machine or the pod is, never what a person has logged in as. @param clientId which of several identities */
+async function platformIdentity(clientId: string | undefined): Promise<TokenCredential> {
+  const { ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential, WorkloadIdentityCredential } = await import(
+    '@azure/identity'
+  )
+  const given = clientId === undefined ? {} : { clientId }
+  const ofPod = () => {
+    try {
+      return [new WorkloadIdentityCredential(given)]
+    } catch {
+      // It is no pod with an identity.
+      return []
+    }
+  }
+  return new ChainedTokenCredential(new EnvironmentCredential(), ...ofPod(), new ManagedIdentityCredential(given))
 }

@@ -145,8 +145,11 @@ class S3Target implements Target {
     const Body = 'locked for a minute by a test of this target\n'
     const lock = { ObjectLockMode: 'GOVERNANCE', ObjectLockRetainUntilDate: new Date(Date.now() + minuteMs) } as const
     const put = new PutObjectCommand({ ...this.#at(name), Body, ChecksumAlgorithm: 'SHA256', ...lock })
-    const stored = await this.#client.send(put).catch(() => undefined)
-    if (stored?.VersionId === undefined) return { keepsVersions, canLock: false, canBypassLock: undefined }
+    const stored = await this.#client.send(put).catch((error: Error) => error)
+    if (stored instanceof Error || stored.VersionId === undefined) {
+      const canLock = stored instanceof Error && stored.name === 'AccessDenied' ? ('forbidden' as const) : false
+      return { keepsVersions, canLock, canBypassLock: undefined }
+    }
     const remove = new DeleteObjectCommand({ ...this.#at(name), VersionId: stored.VersionId, BypassGovernanceRetention: true })
     const canBypassLock = await this.#client.send(remove).then(
       () => true,
