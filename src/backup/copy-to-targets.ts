@@ -4,6 +4,7 @@ import { signValue } from '../bundle/manifest.ts'
 import { AppError, isAppError, messageOf } from '../core/app-error.ts'
 import { once } from '../core/chunks.ts'
 import type { Secret } from '../core/secret.ts'
+import { plural } from '../core/units.ts'
 import { inOrder, type Target, type TargetRules } from '../target/target.ts'
 import { type CatalogueEntry, isOfAnother, type Sidecar } from './catalogue.ts'
 import { type EarlyCopies, prepareCopies } from './early-copies.ts'
@@ -63,6 +64,10 @@ function emptyResult(target: string, error = ''): TargetResult {
   return { target, copied: [], removed: [], error, note: '' }
 }
 
+function addNote(result: TargetResult, note: string): void {
+  result.note = [result.note, note].filter((one) => one !== '').join('; ')
+}
+
 /** @throws AppError `partial` (3) when a target failed: the bundle is good on this host */
 export function requireWhole(results: readonly TargetResult[]): void {
   const failed = results.filter(({ error }) => error !== '')
@@ -82,7 +87,8 @@ async function serveTarget(
   const result = emptyResult(location.name)
   try {
     const target = await open()
-    const { entries, taken } = await lacking(parts, target)
+    const { entries, taken, foreign } = await lacking(parts, target)
+    if (foreign > 0) addNote(result, `${plural(foreign, 'bundle')} of another installation there: left alone`)
     const spoilt: string[] = []
     for (const entry of entries) {
       signal.throwIfAborted()
@@ -111,6 +117,8 @@ interface Lacking {
   entries: CatalogueEntry[]
   /** The first of them that cannot go there, as another installation has a bundle of that name there. */
   taken: string | undefined
+  /** How many bundles of other installations are there. */
+  foreign: number
 }
 
 /** What is verified here and is not there; of what is older than everything there, retention has decided already. */
@@ -125,7 +133,7 @@ async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
     ({ name, state }) => !own.includes(name) && (name > newestThere || state.copies?.[target.name] === undefined),
   )
   const taken = entries.find(({ name }) => theirs.has(name))?.name
-  return { entries: entries.filter(({ name }) => !theirs.has(name)), taken }
+  return { entries: entries.filter(({ name }) => !theirs.has(name)), taken, foreign: theirs.size }
 }
 
 /** A bundle that is not what it was on this host any more keeps no other from its copy. @returns what is wrong with it */
@@ -199,7 +207,7 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
   const { verdicts, stopped } = planRetention(there, rules, parts.clock.now())
   await extendLocks(parts, { target, rules: location.rules, verdicts, result })
   if (stopped !== '') {
-    result.note = `nothing was removed there: ${stopped}`
+    addNote(result, `nothing was removed there: ${stopped}`)
     return
   }
   for (const { entry, isKept } of verdicts) {
@@ -210,7 +218,7 @@ async function pruneTarget(parts: BackupParts, { location }: TargetAccess, targe
       result.removed.push(entry.name)
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'forbidden') throw error
-      result.note = `"${entry.name}" stays there: it is locked, or this credential may not remove`
+      addNote(result, `"${entry.name}" stays there: it is locked, or this credential may not remove`)
       return
     }
   }
@@ -238,7 +246,7 @@ async function extendLocks(
       for (const name of [entry.name, sidecarName(entry.name)]) await target.extendLock(name, until)
     } catch (error) {
       if (!isAppError(error, 'forbidden')) throw error
-      result.note = 'locks were not extended: this credential lacks the right to (s3:PutObjectRetention)'
+      addNote(result, 'locks were not extended: this credential lacks the right to (s3:PutObjectRetention)')
       return
     }
   }

@@ -1,6 +1,7 @@
 import { targetLine } from '../backup/backup-jobs.ts'
+import { isOfAnother } from '../backup/catalogue.ts'
 import { copyToTargets, requireWhole } from '../backup/copy-to-targets.ts'
-import type { TargetAccess } from '../backup/parts.ts'
+import { ownInstallation, type TargetAccess } from '../backup/parts.ts'
 import { listTarget } from '../backup/target-catalogue.ts'
 import { lifecycleRules, probeFindings, requireTarget, testTarget } from '../backup/test-target.ts'
 import { messageOf } from '../core/app-error.ts'
@@ -16,7 +17,8 @@ export const commands: Command[] = [
     async run(context) {
       const { backup } = await context.host()
       const standing = await backup.standing.read()
-      const targets = (await Promise.all(backup.targets.map(look))).map((target) => ({
+      const own = await ownInstallation(backup)
+      const targets = (await Promise.all(backup.targets.map((access) => look(access, own)))).map((target) => ({
         ...target,
         last_error: standing.targets[target.name]?.error ?? '',
         whole_at: standing.targets[target.name]?.whole_at || null,
@@ -27,9 +29,9 @@ export const commands: Command[] = [
           ? ['there is no target: name one under backup.targets in config.yaml']
           : table([
               ['target', 'bundles', 'newest', 'last attempt', 'place'],
-              ...targets.map(({ name, bundles, newest, place, error, last_error, whole_at }) => [
+              ...targets.map(({ name, bundles, foreign, newest, place, error, last_error, whole_at }) => [
                 name,
-                error === '' ? String(bundles) : '?',
+                error === '' ? `${bundles}${foreign === 0 ? '' : ` (and ${foreign} of another installation)`}` : '?',
                 error === '' ? newest || 'none' : 'cannot be read',
                 error || last_error || (whole_at === null ? 'none' : `whole ${whole_at.slice(0, 16).replace('T', ' ')}`),
                 place,
@@ -75,13 +77,16 @@ export const commands: Command[] = [
   },
 ]
 
-async function look({ location, open }: TargetAccess) {
+async function look({ location, open }: TargetAccess, installationId: string | undefined) {
   const { name } = location
   try {
     const target = await open()
     const entries = await listTarget(target)
-    return { name, place: target.place, bundles: entries.length, newest: entries[0]?.name ?? '', error: '' }
+    const own = entries.filter(({ sidecar }) => !isOfAnother(sidecar, installationId))
+    const foreign = entries.length - own.length
+    return { name, place: target.place, bundles: own.length, foreign, newest: own[0]?.name ?? '', error: '' }
   } catch (error) {
-    return { name, place: location.url.href.split('?')[0] as string, bundles: 0, newest: '', error: messageOf(error) }
+    const place = location.url.href.split('?')[0] as string
+    return { name, place, bundles: 0, foreign: 0, newest: '', error: messageOf(error) }
   }
 }

@@ -190,11 +190,15 @@ test('two installations that share a folder and begin in the same second: neithe
   const [theirs] = (await targetResults(second, at)) as [TargetReport]
   assert.match(theirs.error, /is there already, and of another installation; give each a folder of its own/)
   assert.deepEqual(theirs.copied, [])
+  assert.match(theirs.note, /^1 bundle of another installation there: left alone/)
   await first.ok('backup', 'verify', name, '--from', 'nas', '--identity', first.paths.recoveryKit)
 
   const next = await created(second)
   assert.equal(next.exitCode, 3, 'it is said until it is mended')
   assert.deepEqual(next.targets[0]?.copied, [next.bundle], 'what has a name of its own goes there')
+  const list = (await second.ok('backup', 'target', 'list', '--json')).json as unknown as { targets: object[] }
+  const [there] = list.targets as [{ bundles: number; foreign: number; newest: string }]
+  assert.deepEqual([there.bundles, there.foreign, there.newest], [1, 1, next.bundle])
   const sync = await first.ok('backup', 'target', 'sync')
   assert.equal(sync.exitCode, 0)
   assert.ok((await readFile(join(folder, name))).equals(copy))
@@ -430,7 +434,6 @@ test('azure-blob: copies go in blocks and come back; half an upload is nothing',
   const refused = await host.cliWith(missing, 'backup', 'target', 'test', 'blob')
   assert.equal(refused.exitCode, 28)
   assert.match(refused.stderr, /ContainerNotFound/)
-  assert.equal((await host.cliWith({ CAP_TARGET_BLOB_ACCOUNT_KEY: '' }, 'backup', 'target', 'test', 'blob')).exitCode, 2)
   t.diagnostic('immutability policies are not implemented by Azurite: see the next test')
 })
 
@@ -525,7 +528,7 @@ test('s3: a test of a target says what its credential could do to what is locked
   const versions = ['s3:DeleteObject', 's3:DeleteObjectVersion', 's3:GetBucketVersioning']
   assert.match(
     await probe('locked', minio.credentials),
-    /can remove what is locked under governance: take s3:BypassGovernanceRetention away/,
+    /can remove what is locked under governance: take that right away \(s3:BypassGovernanceRetention\)/,
   )
   const keeper = await probe('locked', await minio.credentialsFor([...addOnly, ...versions]))
   assert.doesNotMatch(keeper, /warning/)
