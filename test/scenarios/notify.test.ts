@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { SMTPServer } from 'smtp-server'
+import { noteOverdueBackup, noteOverdueDrill } from '../../src/backup/due-backup.ts'
 import type { Certificate } from '../../src/certificates/collections.ts'
 import { dayMs } from '../../src/core/clock.ts'
 import { newHost } from '../test-host.ts'
@@ -150,3 +152,54 @@ test('a password is not sent without TLS, and a private address is not told unle
   assert.match(tested.stderr, /which is a loopback address and not reached from here/)
   assert.deepEqual(hook.received, [])
 })
+
+test('people are told of backups and drills: what went well, what failed, what is overdue', async (t) => {
+  const hook = await startReceiver(t)
+  await using host = await newHost({ CERTAUTOPILOT_OUTBOUND_ALLOW: '127.0.0.1' })
+  await host.furnish(1)
+  await host.ok('notify', 'create', 'hook', '--set', `url=${hook.url}`, '--min-severity', 'info')
+  const told = (event: string) =>
+    until(() => hook.received.map(({ body }) => JSON.parse(body) as Message).find((message) => message.event === event), event)
+
+  const bundle = await host.backup()
+  assert.equal((await told('backup.succeeded')).title, `backup ${bundle} was taken and opened`)
+  await host.ok('drill', 'run')
+  assert.equal((await told('drill.passed')).severity, 'info')
+
+  const missing = { CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${host.home}/no-mount` }
+  assert.equal((await host.cliWith(missing, 'backup', 'create')).exitCode, 3)
+  const partial = await told('backup.partial')
+  assert.deepEqual([partial.severity, partial.title], ['critical', 'the backup did not get to target nas'])
+  assert.match(JSON.stringify(partial), /no-mount/, 'and why')
+
+  assert.notEqual((await host.cliWith({ CERTAUTOPILOT_BACKUP_RECIPIENTS: 'age1nobody' }, 'backup', 'create')).exitCode, 0)
+  assert.equal((await told('backup.failed')).severity, 'critical')
+
+  await host.withParts(async (parts, store) => {
+    const inAWeek = { now: () => new Date(Date.now() + 7 * dayMs) }
+    const config = { ...parts.config, 'backup.schedule': '15 3 * * *' }
+    assert.ok(await noteOverdueBackup({ ...parts, config, clock: inAWeek }, store))
+    const inAYear = { now: () => new Date(Date.now() + 365 * dayMs) }
+    assert.ok(await noteOverdueDrill({ ...parts, clock: inAYear }, store))
+  })
+  assert.equal((await told('backup.overdue')).severity, 'critical')
+  assert.equal((await told('drill.overdue')).severity, 'warning')
+
+  for (const name of await host.bundles()) {
+    const path = `${host.paths.backups}/${name}`
+    const bytes = await readFile(path)
+    bytes[bytes.length - 30] = (bytes.at(-30) as number) ^ 1
+    await writeFile(path, bytes)
+  }
+  assert.equal((await host.cli('drill', 'run')).exitCode, 23)
+  assert.equal((await told('drill.failed')).severity, 'critical')
+  assert.equal((await host.cli('backup', 'verify', bundle)).exitCode, 23)
+  const unverified = await told('backup.unverified')
+  assert.deepEqual([unverified.severity, unverified.title], ['critical', `backup ${bundle} did not verify`])
+})
+
+interface Message {
+  event: string
+  severity: string
+  title: string
+}
