@@ -95,6 +95,7 @@ export interface SnapshotOptions {
 
 /** The database at one point in time. It may be disposed twice. */
 export interface Snapshot extends AsyncDisposable {
+  /** What was acknowledged before this is in it. */
   readonly takenAt: Date
   readonly serverVersion: string
   /** How it is held: `read transaction`, `snapshot session`, `transaction` or `quiesced`. */

@@ -4,9 +4,10 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { audited, hostActor } from '../../src/audit/audit.ts'
+import { type AuditEntry, audited, hostActor } from '../../src/audit/audit.ts'
 import type { CatalogueEntry } from '../../src/backup/catalogue.ts'
 import { openPointInTime } from '../../src/backup/point-in-time.ts'
+import type { Certificate } from '../../src/certificates/collections.ts'
 import type { Job } from '../../src/jobs/job.ts'
 import { findAll } from '../../src/store/store.ts'
 import { startMongoProxy } from '../mongo-proxy.ts'
@@ -63,7 +64,7 @@ for (const { engine, environment, skip } of engines) {
       for (const child of children) await end(child, 'SIGTERM')
 
       const names = await restoredNames(host, String(json.bundle))
-      assertBounds(written, names, startedAt, endedAt)
+      assertBounds(written, names, { startedAt, endedAt, takenAt: Date.parse(String(point.taken_at)) - performance.timeOrigin })
       const refused = written.filter(({ isAcknowledged }) => !isAcknowledged)
       if (method === 'snapshot') assert.equal(refused.length, 0, 'a snapshot stops nobody')
       else assertPaused(written, names)
@@ -215,6 +216,12 @@ describe('several processes on one MongoDB', needs('SECANTUSD'), () => {
     await host.stop()
     await host.withStore(async (store) => {
       for await (const job of findAll<Job>(store, 'jobs')) assert.equal(job.state, 'succeeded', `${job.kind}: ${job.error}`)
+      const certificates = await Array.fromAsync(findAll<Certificate>(store, 'certificates'))
+      const names = certificates.map(({ name }) => name).filter((name) => name.startsWith('job'))
+      assert.equal(names.length, 40)
+      assert.equal(new Set(names).size, 40, 'each once')
+      const issued = await Array.fromAsync(findAll<AuditEntry>(store, 'audit_logs'))
+      assert.equal(issued.filter(({ event, data }) => event === 'certificate.issued' && /^job/.test(String(data.name))).length, 40)
     })
     await host.ok('backup', 'verify', String(json.bundle))
   })
@@ -297,13 +304,27 @@ function startWriters(host: TestHost, count: number): { stop(): Promise<Written[
   }
 }
 
-/** Everything that was acknowledged before is in, nothing that was asked for afterwards is, and each writer's part has no gap. */
-function assertBounds(written: readonly Written[], names: ReadonlySet<string>, startedAt: number, endedAt: number): void {
-  const before = written.filter(({ isAcknowledged, answeredAt }) => isAcknowledged && answeredAt < startedAt)
+interface Bounds {
+  startedAt: number
+  endedAt: number
+  /** The point in time that the manifest names, to the millisecond. */
+  takenAt: number
+}
+
+/**
+ * Everything that was acknowledged before the point in time is in, nothing that was asked for after the run is, and it is one cut through
+ * all writers: what was acknowledged before anything that is in was asked for is in too.
+ */
+function assertBounds(written: readonly Written[], names: ReadonlySet<string>, { startedAt, endedAt, takenAt }: Bounds): void {
+  assert.ok(takenAt > startedAt && takenAt < endedAt, `taken at ${takenAt}, between ${startedAt} and ${endedAt}`)
+  const before = written.filter(({ isAcknowledged, answeredAt }) => isAcknowledged && answeredAt < takenAt)
   const later = written.filter(({ askedAt }) => askedAt > endedAt)
   assert.ok(before.length > 10 && later.length > 10, `the writers were slow: ${before.length} before, ${later.length} after`)
   for (const { name } of before) assert.ok(names.has(name), `${name} was acknowledged before and is missing`)
   for (const { name } of later) assert.ok(!names.has(name), `${name} was made afterwards and is there`)
+  const newestThere = Math.max(...written.filter(({ name }) => names.has(name)).map(({ askedAt }) => askedAt))
+  for (const { name, isAcknowledged, answeredAt } of written)
+    if (isAcknowledged && answeredAt < newestThere) assert.ok(names.has(name), `${name} is missing, and something later is there`)
   for (const writer of new Set(written.map((entry) => entry.writer))) {
     const isThere = written.filter((entry) => entry.writer === writer && entry.isAcknowledged).map(({ name }) => names.has(name))
     assert.equal(isThere.lastIndexOf(true), isThere.filter(Boolean).length - 1, `writer ${writer}: a gap`)

@@ -12,8 +12,10 @@ export function openSnapshot(path: string): Snapshot {
   const reader = new DatabaseSync(path, { readOnly: true, timeout: 10_000 })
   try {
     reader.exec('PRAGMA cache_size = -2000; BEGIN')
+    // The first read fixes the view: what was acknowledged until now is in it.
+    const takenAt = new Date()
     const collections = readCatalogue(reader)
-    return new EmbeddedSnapshot(path, reader, collections)
+    return new EmbeddedSnapshot(path, reader, collections, takenAt)
   } catch (error) {
     reader.close()
     throw error
@@ -21,7 +23,7 @@ export function openSnapshot(path: string): Snapshot {
 }
 
 class EmbeddedSnapshot implements Snapshot {
-  readonly takenAt = new Date()
+  readonly takenAt: Date
   readonly serverVersion = 'embedded'
   readonly way = 'read transaction'
   readonly clusterTime = ''
@@ -32,7 +34,8 @@ class EmbeddedSnapshot implements Snapshot {
   readonly #reader: DatabaseSync
   readonly #marker = randomUUID()
 
-  constructor(path: string, reader: DatabaseSync, collections: readonly CollectionInfo[]) {
+  constructor(path: string, reader: DatabaseSync, collections: readonly CollectionInfo[], takenAt: Date) {
+    this.takenAt = takenAt
     this.#path = path
     this.#reader = reader
     this.collections = collections

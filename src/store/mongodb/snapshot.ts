@@ -114,8 +114,9 @@ class MongoSnapshot implements Snapshot {
   /** The first read fixes the point in time. @returns whether it holds, lacks what was written before it, or moves with later writes */
   async start(): Promise<'holds' | 'is behind' | 'moves'> {
     await this.#markers().insertOne({ _id: this.#before })
-    if (!(await this.#sees(this.#before))) return 'is behind'
+    // What is acknowledged until now is in it.
     this.takenAt = new Date()
+    if (!(await this.#sees(this.#before))) return 'is behind'
     this.windowMs = await this.#window()
     this.clusterTime = timestampText(timeOf(this.#session as ClientSession))
     await this.#markers().insertOne({ _id: this.#after })
