@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, open, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,6 +29,7 @@ interface Measured {
   cpuSeconds: number
   /** What the peer took. */
   peerSeconds: number
+  peakMb: number
 }
 
 const engines: Record<string, (certificates: number) => Promise<Measured>> = {
@@ -108,9 +110,26 @@ async function takeTurns(
   )
   for (const { stage, durationMs } of stages)
     if (durationMs > 50) console.log(`        ${(durationMs / 1000).toFixed(2).padStart(7)} s  ${stage}`)
+  const disk = await writeSeconds(root, summary.bytes)
+  console.log(`        limits: ${name} ${peer.toFixed(1)} s; writing and syncing as many bytes on this disk ${disk.toFixed(1)} s`)
   for (const note of summary.notes) console.log(`        ${note}`)
   await againstTheScript(environment, root, summary, own)
-  return { certificates, seconds: own, cpuSeconds: cpu_ms / 1000, peerSeconds: peer }
+  return { certificates, seconds: own, cpuSeconds: cpu_ms / 1000, peerSeconds: peer, peakMb }
+}
+
+/** What the disk alone would take for a bundle. */
+async function writeSeconds(folder: string, bytes: number): Promise<number> {
+  const path = join(folder, 'as-large-as-the-bundle')
+  const chunk = randomBytes(1024 * 1024)
+  const started = performance.now()
+  {
+    await using file = await open(path, 'wx')
+    for (let done = 0; done < bytes; done += chunk.length) await file.writeFile(chunk.subarray(0, bytes - done))
+    await file.sync()
+  }
+  const seconds = (performance.now() - started) / 1000
+  await rm(path)
+  return seconds
 }
 
 interface Summary {
@@ -181,6 +200,12 @@ function compareSizes(engine: string, measured: readonly Measured[]): void {
   report(`${engine}: processor time per certificate, ${large.certificates} against ${small.certificates}`, figure, cpu, {
     atMost: 1.2,
   })
+  report(
+    `${engine}: memory, ${large.certificates} against ${small.certificates}`,
+    `${large.peakMb.toFixed(0)} MB against ${small.peakMb.toFixed(0)} MB`,
+    large.peakMb / small.peakMb,
+    { atMost: 1.25 },
+  )
   const [own, peer] = [perCertificate(({ seconds }) => seconds), perCertificate(({ peerSeconds }) => peerSeconds)]
   const growth = `${large.seconds.toFixed(1)} s against ${small.seconds.toFixed(1)} s, while the peer's grows ${peer.toFixed(2)} times`
   report(`${engine}: time per certificate, ${large.certificates} against ${small.certificates}`, growth, own, { atMost: 1.2 })

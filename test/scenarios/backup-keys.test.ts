@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import jsqr from 'jsqr'
 import { newHost } from '../test-host.ts'
 
 test('a second person gets a kit that opens the next bundle; the last one is never removed', async () => {
@@ -53,6 +54,15 @@ test('a kit is printed again with where copies are, for its own identity only', 
   assert.match(printed.stdout, /# copies {8}disk:\/\/\/mnt\/nas\n/)
   const identity = (await host.read(host.paths.recoveryKit)).match(/AGE-SECRET-KEY-\S+/)?.[0] as string
   assert.ok(printed.stdout.includes(identity))
+
+  const page = (await host.cliWith(target, 'backup', 'key', 'kit', '--identity', host.paths.recoveryKit, '--page')).stdout
+  assert.equal(decodedQr(page), identity, 'what a phone reads is the identity')
+  const installation = (await host.read(host.paths.secrets)).match(/INSTALLATION_ID=(\S+)/)?.[1] as string
+  const signer = printed.stdout.match(/ed25519:\S+/)?.[0] as string
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  for (const fact of [installation, signer, version, 'disk:///mnt/nas', 'restore apply', 'age -d -i', identity])
+    for (const form of [printed.stdout, page]) assert.ok(form.includes(fact.replaceAll('&', '&amp;')), `${fact} is missing`)
+
   const stranger = join(host.home, 'stranger.txt')
   await host.ok('backup', 'key', 'create', '--output', stranger)
   const text = await host.read(stranger)
@@ -146,3 +156,14 @@ test('a kit that is not in force any more, or opened a bundle over a year ago, p
   await writeFile(path, JSON.stringify({ ...standing, proven: { age1another: new Date().toISOString() } }))
   assert.match((await said()).status, /^unproven: no recovery kit that is in force/)
 })
+
+/** Reads the QR code of a page as a camera would: by its picture. */
+function decodedQr(page: string): string | undefined {
+  const width = Number(page.match(/viewBox="0 0 (\d+) /)?.[1])
+  const pixels = new Uint8ClampedArray(width * width * 4).fill(255)
+  for (const [, left, top, size] of page.matchAll(/M(\d+),(\d+)h(\d+)v\3h-\3z/g)) {
+    for (let y = Number(top); y < Number(top) + Number(size); y++)
+      for (let x = Number(left); x < Number(left) + Number(size); x++) pixels.set([0, 0, 0], (y * width + x) * 4)
+  }
+  return (jsqr as unknown as { default: typeof jsqr.default }).default(pixels, width, width)?.data
+}

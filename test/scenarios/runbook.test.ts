@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -22,6 +22,9 @@ async function linesOf(section: string): Promise<string[]> {
 test('the lines of the runbook open a bundle without us, as far as the tools are here', needs('AGE'), async (t) => {
   await using host = await newHost()
   await host.furnish(2)
+  await mkdir(join(host.paths.tls, 'b'), { recursive: true })
+  for (const name of ['b/c.pem', 'a.pem']) await writeFile(join(host.paths.tls, name), name)
+  await writeFile(host.paths.mongoRoot, 'MONGO_ROOT=x')
   const bundle = join(host.paths.backups, await host.backup())
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-runbook-'))
   t.after(() => rm(folder, { recursive: true }))
@@ -38,6 +41,12 @@ test('the lines of the runbook open a bundle without us, as far as the tools are
     await run('sh', ['-ec', line.replace('KIT', host.paths.recoveryKit).replace('BUNDLE', bundle)], { cwd: folder })
   }
   assert.equal(await readFile(join(folder, 'secrets.env'), 'utf8'), await host.read(host.paths.secrets))
+  const inside = await run('sh', ['-ec', `age -d -i ${host.paths.recoveryKit} ${bundle} | tar t`])
+  assert.deepEqual(
+    inside.stdout.trim().split('\n'),
+    ['secrets.env', 'config.yaml', 'mongo-root.env', 'tls/a.pem', 'tls/b/c.pem', 'mongo.archive.gz', 'manifest.json'],
+    'the order of docs/bundle-format.md',
+  )
   const { stdout } = await run('sh', ['-ec', 'gunzip -c mongo.archive.gz | head -c 4 | od -An -tx1'], { cwd: folder })
   assert.equal(stdout.trim(), '6d e2 99 81', 'the magic number of an archive of mongodump')
 })

@@ -62,6 +62,34 @@ test('in a snapshot session every read says of which moment, also the second ans
   await host.ok('backup', 'verify', String(taken.json.bundle))
 })
 
+test(
+  'a backup whose writers would pause for too long fails, publishes nothing, and lets them go on',
+  needs('SECANTUSD'),
+  async () => {
+    await using server = await startMongo()
+    await using proxy = await startMongoProxy(server.port)
+    const direct = mongoEnvironment(server.uri)
+    await using host = await newHost(direct)
+    await host.furnish(2)
+    // The command reads through the proxy, the service writes without it.
+    proxy.judge = async (command) => {
+      if (command.find === 'certificates') await new Promise((resolve) => setTimeout(resolve, 4_000))
+      return undefined
+    }
+    const long = {
+      CERTAUTOPILOT_DATABASE_URI: proxy.uri,
+      CERTAUTOPILOT_BACKUP_CONSISTENCY: 'quiesced',
+      CERTAUTOPILOT_BACKUP_MAX_WRITE_PAUSE_SECONDS: '2',
+    }
+    const failed = await host.cliWith(long, 'backup', 'create')
+    assert.equal(failed.exitCode, 24, failed.stdout + failed.stderr)
+    assert.match(failed.stderr, /the writers were paused for 2\.0 s, the longest they may be/)
+    assert.deepEqual(await host.bundles(), [])
+    await host.ok('cert', 'issue', 'afterwards.example.org')
+    await host.ok('backup', 'create')
+  },
+)
+
 type Command = Document & { filter?: Document; readConcern?: { level?: string; atClusterTime?: Timestamp } }
 
 /** A read of a marker in the snapshot, of a session or of a transaction, whose first command alone says so. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, open, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -54,6 +54,18 @@ test('a bundle of which nothing stands behind the head is followed to its end', 
   await draft.write(Readable.from([]), headBytes)
   assert.equal((await followed).length, 0)
   await draft[Symbol.asyncDispose]()
+})
+
+test('what the disk has changed is noticed before a bundle gets its name', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'certautopilot-draft-'))
+  t.after(() => rm(folder, { recursive: true }))
+  await using draft = await openCatalogue(folder, (change) => change()).startDraft()
+  await draft.write(once(randomBytes(headBytes)), 0)
+  await draft.write(Readable.from(piecesOf(randomBytes(1_000_000))), headBytes)
+  const [hidden = ''] = await readdir(folder)
+  await using file = await open(join(folder, hidden), 'r+')
+  await file.write(Buffer.from('spoilt'), 0, 6, 700_000)
+  await assert.rejects(draft.finish(), { code: 'failed', message: /is not what was written/ })
 })
 
 async function newDraft(t: TestContext): Promise<Draft> {
