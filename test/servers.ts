@@ -19,6 +19,7 @@ type Program =
   | 'FAKETIME'
   | 'OPENSSL'
   | 'UNSHARE'
+  | 'STRACE'
   | 'MONGOD'
   | 'MONGODUMP'
   | 'MONGORESTORE'

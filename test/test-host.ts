@@ -68,9 +68,11 @@ export class TestHost implements AsyncDisposable {
     return run
   }
 
-  spawn(words: string[], environment: Record<string, string> = {}): ChildProcess {
+  /** @param under a program that runs the command, with its own words before it */
+  spawn(words: string[], environment: Record<string, string> = {}, under: readonly string[] = []): ChildProcess {
     const env = { PATH: process.env.PATH ?? '', ...this.#environment, ...environment }
-    const child = spawn(process.execPath, [mainScript, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [program, ...rest] = [...under, process.execPath, mainScript, ...words] as [string, ...string[]]
+    const child = spawn(program, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     return child

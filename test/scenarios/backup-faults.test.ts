@@ -1,118 +1,23 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
-import type { SocketClient } from '../../src/backup/host/socket-client.ts'
+import { test } from 'node:test'
+import { assertUnharmed, digests, exits, ground, note, randomAt, retention, table, tryFault } from '../fault-ground.ts'
 import { type MongoProxy, startMongoProxy } from '../mongo-proxy.ts'
 import { needs, startMongo } from '../servers.ts'
 import { startMinio } from '../target-servers.ts'
-import { mongoEnvironment, newHost, type Run, type TestHost, until } from '../test-host.ts'
+import { mongoEnvironment, newHost, type TestHost } from '../test-host.ts'
 
-const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
-
-/** What every fault is run against: two good bundles, of which retention would remove one after the next success. */
-interface Ground {
-  host: TestHost
-  api: SocketClient
-  /** Digests of the bundles that were there before. */
-  before: ReadonlyMap<string, string>
-}
-
-interface Outcome {
-  fault: string
-  tries: number
-  exits: string
-  left: string
-}
-
-const table: Outcome[] = []
-const exitsSeen = new Set<number>()
 /** Every exit code of the contract that a backup can give; 1 is a disk that is full, see `disk-full.test.ts`. */
 const exitsWanted = [0, 1, 2, 3, 11, 20, 22, 24, 28, 130]
-
-const retention = { CERTAUTOPILOT_BACKUP_KEEP_DAILY: '1', CERTAUTOPILOT_BACKUP_KEEP_LEAST: '1' }
 const quiesced = { CERTAUTOPILOT_BACKUP_CONSISTENCY: 'quiesced' }
-
-async function ground(host: TestHost, certificates = 3): Promise<Ground> {
-  const api = await host.furnish(certificates)
-  const keep = { CERTAUTOPILOT_BACKUP_KEEP_LEAST: '5' }
-  for (let n = 0; n < 2; n++) assert.equal((await host.cliWith(keep, 'backup', 'create')).exitCode, 0)
-  return { host, api, before: await digests(host) }
-}
-
-async function digests(host: TestHost): Promise<Map<string, string>> {
-  const found = new Map<string, string>()
-  for (const name of await host.bundles()) {
-    const content = await readFile(join(host.paths.backups, name))
-    found.set(name, createHash('sha256').update(content).digest('hex'))
-  }
-  return found
-}
-
-/** What has to hold after every fault, whatever it was. */
-async function assertUnharmed({ host, api, before }: Ground, fault: string): Promise<string> {
-  const now = await digests(host)
-  for (const [name, digest] of before)
-    assert.equal(now.get(name), digest, `${fault}: "${name}" was there before, and retention was not run`)
-  const added = [...now.keys()].filter((name) => !before.has(name))
-  for (const name of added) await host.ok('backup', 'verify', name)
-  await until(
-    () =>
-      api.request('POST', '/api/v1/projects', { name: `p${Date.now()}` }).then(
-        () => true,
-        () => false,
-      ),
-    `${fault}: the service takes changes again`,
-  )
-  return added.length === 0 ? 'none' : `${added.length} whole`
-}
-
-/** Runs a backup into a fault, looks at what is left, and lets the next one succeed without it. */
-async function tryFault(
-  ground: Ground,
-  fault: string,
-  expected: readonly number[],
-  run: () => Promise<Run | number | null>,
-  mend: () => Promise<unknown> = async () => {},
-): Promise<Run | undefined> {
-  const result = await run()
-  const exitCode = typeof result === 'object' && result !== null ? result.exitCode : (result ?? -1)
-  const said = typeof result === 'object' && result !== null ? result.stderr + result.stdout : ''
-  assert.ok(expected.includes(exitCode), `${fault} (seed ${seed}): exit ${exitCode}, expected ${expected.join(' or ')}: ${said}`)
-  if (exitCode >= 0) exitsSeen.add(exitCode)
-  await mend()
-  const left = await assertUnharmed(ground, fault)
-  const keep = { CERTAUTOPILOT_BACKUP_KEEP_LEAST: '50' }
-  const next = await ground.host.cliWith(keep, 'backup', 'create')
-  assert.equal(next.exitCode, 0, `${fault}: the next run: ${next.stderr}`)
-  ground.before = await digests(ground.host)
-  note(fault, exitCode < 0 ? 'killed' : String(exitCode), left)
-  return typeof result === 'object' && result !== null ? result : undefined
-}
-
-function note(fault: string, exit: string, left: string): void {
-  const known = table.find((row) => row.fault === fault)
-  if (known === undefined) table.push({ fault, tries: 1, exits: exit, left })
-  else {
-    known.tries++
-    if (!known.exits.split(', ').includes(exit)) known.exits += `, ${exit}`
-    if (!known.left.split(', ').includes(left)) known.left += `, ${left}`
-  }
-}
-
-after(() => {
-  const lines = table.map(
-    ({ fault, tries, exits, left }) => `  ${fault.padEnd(64)} ${String(tries).padStart(5)}  ${exits.padEnd(12)} ${left}`,
-  )
-  console.log([`fault table, seed ${seed}`, `  ${'fault'.padEnd(64)} tries  exit         new bundles`, ...lines].join('\n'))
-})
 
 for (const settings of [{}, quiesced])
   test(`killed at every step, and at random bytes: ${'CERTAUTOPILOT_BACKUP_CONSISTENCY' in settings ? 'quiesced' : 'snapshot'}`, async () => {
@@ -200,7 +105,7 @@ test('two runs at once, a run of another host, and one that is interrupted', asy
     const codes = runs.map(({ exitCode }) => exitCode).sort()
     assert.ok(['0,0', '0,11'].includes(codes.join()), codes.join())
     note('two runs at once', codes.join(' and '), 'whole')
-    for (const code of codes) exitsSeen.add(code)
+    for (const code of codes) exits.add(code)
   }
   const again = { ...at, before: await digests(host) }
   const lease = (owner: string) => ({ _id: 'backup', owner, expires_at: new Date(Date.now() + 600_000) })
@@ -398,8 +303,8 @@ test(
 )
 
 test('every exit code that a backup can give was seen', needs('SECANTUSD', 'MINIO'), () => {
-  const missing = exitsWanted.filter((code) => !exitsSeen.has(code))
-  assert.deepEqual(missing, process.getuid?.() === 0 ? [] : [1], `seen: ${[...exitsSeen].sort((a, b) => a - b).join()}`)
+  const missing = exitsWanted.filter((code) => !exits.has(code))
+  assert.deepEqual(missing, process.getuid?.() === 0 ? [] : [1], `seen: ${[...exits].sort((a, b) => a - b).join()}`)
 })
 
 /** Some megabytes, so that every step lasts for a while. */
@@ -410,12 +315,6 @@ async function fill(host: TestHost): Promise<void> {
     const document = (n: number) => ({ _id: `filler-${n}`, text: randomBytes(1500).toString('base64'), expires_at })
     await store.commit(Array.from({ length: 5_000 }, (_, n) => ({ insert: 'idempotency_keys', document: document(n) })) as never)
   })
-}
-
-/** A number from 0 to 1, the same for the same seed. */
-function randomAt(n: number): number {
-  const digest = createHash('sha256').update(`${seed} ${n}`).digest()
-  return digest.readUInt32LE(0) / 2 ** 32
 }
 
 async function phasesOf(host: TestHost, environment: Record<string, string>): Promise<string[]> {

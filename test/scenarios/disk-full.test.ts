@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { note } from '../fault-ground.ts'
 import { newHost } from '../test-host.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'needs root, to mount a small file system'
@@ -27,6 +28,7 @@ test('a disk that is full at any point of a backup fails it, and what was there 
     const failed = await host.cli('backup', 'create')
     const bundles = await host.bundles()
     sizes.push(`${free} kB: ${failed.exitCode}`)
+    note('a disk with a little room, from 0 kB on', String(failed.exitCode), failed.exitCode === 0 ? '1 whole' : 'none')
     assert.ok(bundles.includes(good))
     if (failed.exitCode !== 0) {
       assert.deepEqual(bundles, [good], `${free} kB: ${failed.stderr}`)
@@ -51,6 +53,7 @@ test('a target that is full is partial, holds no half copy, and gets its copy wh
   const partial = await host.cli('backup', 'create')
   assert.equal(partial.exitCode, 3)
   assert.match(partial.stderr, /ENOSPC/)
+  note('a target that is full', String(partial.exitCode), '1 whole, no copy')
   assert.deepEqual(await readdir(folder), [])
   execFileSync('mount', ['-o', 'remount,size=1024k', folder])
   await host.ok('backup', 'target', 'sync')
