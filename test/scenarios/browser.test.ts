@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -114,6 +114,23 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
       await looked('pin')
       await page.getByRole('dialog').getByRole('button', { name: 'Pin', exact: true }).click()
       await page.getByText(/pinned: before the move/).waitFor()
+      await chartsAndCalendars(page)
+      await makeSuspect(host)
+      await page.reload()
+      await page.getByText('"certificates" fell from 9 to 1', { exact: true }).waitFor()
+      await page.getByRole('button', { name: 'Accept…' }).click()
+      await page.getByLabel('Why').fill('eight were revoked')
+      await looked('accept')
+      await page.getByRole('dialog').getByRole('button', { name: 'Accept', exact: true }).click()
+      await page.getByRole('button', { name: 'Accept…' }).waitFor({ state: 'detached' })
+      for (let n = 0; n < 3; n++) await host.cliWith({ CERTAUTOPILOT_BACKUP_KEEP_LEAST: '50' }, 'backup', 'create')
+      await page.getByRole('button', { name: 'Unpin' }).click()
+      await page.getByRole('button', { name: 'Remove 1 bundle…' }).click()
+      await page.getByRole('dialog').getByText('no rule keeps it').waitFor()
+      await looked('prune')
+      await page.getByRole('dialog').getByRole('button', { name: 'Remove', exact: true }).click()
+      await page.getByRole('button', { name: 'Remove 1 bundle…' }).waitFor({ state: 'detached' })
+      assert.equal((await host.bundles()).length, 3)
 
       await page.goto('/certificates?search=example')
       await page.getByText('1 certificate', { exact: true }).waitFor()
@@ -204,6 +221,31 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
 })
 
 /** An installation that listens where we know. */
+/** A day with a bundle, here and at the target, and how large it was and how long it took. */
+async function chartsAndCalendars(page: Page): Promise<void> {
+  for (const place of ['nas', 'this host']) {
+    await page.getByRole('radiogroup', { name: 'where' }).getByText(place, { exact: true }).click()
+    await page.getByRole('listitem', { name: /1 × verified/ }).waitFor()
+  }
+  for (const title of ['Size', 'Duration'])
+    assert.equal(
+      await page
+        .getByRole('list', { name: `${title} of the last 1 backups` })
+        .getByRole('listitem')
+        .count(),
+      1,
+    )
+}
+
+/** As the manifest of a bundle says whose counts fell. */
+async function makeSuspect(host: TestHost): Promise<void> {
+  const [bundle] = await host.bundles()
+  const path = join(host.paths.backups, `${bundle}.manifest.json`)
+  const sidecar = JSON.parse(await host.read(path)) as { manifest: { suspect: string } }
+  sidecar.manifest.suspect = '"certificates" fell from 9 to 1'
+  await writeFile(path, JSON.stringify(sidecar))
+}
+
 async function hostWithUrl(environment: Record<string, string> = {}): Promise<{ host: TestHost; url: string }> {
   const port = await freePort()
   return { host: await newHost({ CERTAUTOPILOT_SERVER_PORT: String(port), ...environment }), url: `http://127.0.0.1:${port}` }
