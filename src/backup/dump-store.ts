@@ -123,31 +123,27 @@ async function* whileThereIsRoom(source: AsyncGenerator<DocumentBlock>, opener: 
 }
 
 /** Whichever source has something first. No promise of one source outlives what another has given, which it would keep in memory. */
-async function* sideBySide<T>(sources: AsyncGenerator<T>[]): AsyncGenerator<T> {
-  const ready: { source: AsyncGenerator<T>; result: IteratorResult<T> }[] = []
+export async function* sideBySide<T>(sources: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
+  const ready: { source: AsyncGenerator<T>; answer: PromiseSettledResult<IteratorResult<T>> }[] = []
   let woken = Promise.withResolvers<void>()
   const ask = async (source: AsyncGenerator<T>) => {
-    try {
-      ready.push({ source, result: await source.next() })
-      woken.resolve()
-    } catch (error) {
-      // It may fail before anybody waits for it again.
-      woken.promise.catch(() => {})
-      woken.reject(error)
-    }
+    const [answer] = await Promise.allSettled([source.next()])
+    ready.push({ source, answer })
+    woken.resolve()
   }
   try {
     for (const source of sources) void ask(source)
     for (let open = sources.length; open > 0; ) {
       await woken.promise
       woken = Promise.withResolvers()
-      for (const { source, result } of ready.splice(0)) {
-        if (result.done) {
+      for (const { source, answer } of ready.splice(0)) {
+        if (answer.status === 'rejected') throw answer.reason
+        if (answer.value.done) {
           open--
           continue
         }
         void ask(source)
-        yield result.value
+        yield answer.value.value
       }
     }
   } finally {
