@@ -7,6 +7,7 @@ import { systemActor } from './audit/audit.ts'
 import { readAuditHead } from './audit/link-audit.ts'
 import { expectedIntervalSeconds } from './backup/due-backup.ts'
 import { publishFile } from './backup/host/files.ts'
+import { lastPoint } from './backup/last-point.ts'
 import { recoveryProof } from './backup/prove-recovery.ts'
 import { acceptBackup, pinBackup, previewPrune, pruneBackups, unpinBackup } from './backup/prune-backups.ts'
 import { listTarget } from './backup/target-catalogue.ts'
@@ -287,6 +288,7 @@ function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
     backups: () => host.backup.catalogue.list(),
     backupsAt: async (name) => listTarget(await requireTarget(host.backup, name).open()),
     standing: () => host.backup.standing.read(),
+    lastPoint: () => lastPoint(host.backup, store),
     recoveryProof: async () => recoveryProof(await host.backup.standing.read(), host.config['backup.recipients'], clock.now()),
     targets: host.backup.targets.map(({ location: { name, url } }) => ({
       name,

@@ -160,7 +160,7 @@ async function proveBackup(app: App, { out, environment, signal }: QuickstartInp
     progress: (progress) => out.progress(progress),
   }).backup
   const verified = hasKit
-    ? await proveRecovery(prover)
+    ? await proveRecovery(prover, backup.name)
     : await verifyListed(prover, { bundle: backup.name, level: 'full', acceptForeign: false })
   const { report } = await runDrill(
     host.backup,

@@ -184,8 +184,7 @@ export interface BlobServer extends AsyncDisposable {
 const azuriteAccount = 'devstoreaccount1'
 const azuriteKey = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
 
-/** A real Azurite with one container. */
-/** @param tls files of a certificate for 127.0.0.1: the server then speaks HTTPS, and takes the tokens of identities */
+/** A real Azurite with one container. @param tls files of a certificate for 127.0.0.1: the server then speaks HTTPS, and takes the tokens of identities */
 export async function startAzurite(container: string, tls?: { cert: string; key: string }): Promise<BlobServer> {
   const folder = await mkdtemp(join(tmpdir(), 'certautopilot-azurite-'))
   const port = await freePort()

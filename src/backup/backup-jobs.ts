@@ -8,7 +8,6 @@ import { copyToTargets, type TargetResult } from './copy-to-targets.ts'
 import { type BackupResult, createBackup } from './create-backup.ts'
 import type { DrillReport } from './drill-report.ts'
 import { type EarlyCopies, prepareCopies } from './early-copies.ts'
-import { pointRecorded } from './last-point.ts'
 import type { BackupParts } from './parts.ts'
 import { pruneBackups } from './prune-backups.ts'
 import { runDrill } from './run-drill.ts'
@@ -54,8 +53,11 @@ async function broughtForward(store: Store, job: Job, now: Date): Promise<Job> {
 
 export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   await using early = await prepareCopies(parts, run.signal)
-  const result = await told(store, run.job.requested_by, { event: 'backup.failed', subject: run.job.subject }, () =>
-    createBackup(withSteps(parts, run), store, run.signal, early),
+  const result = await told(
+    store,
+    run.job.requested_by,
+    { event: 'backup.failed', subject: run.job.subject, signal: run.signal },
+    () => createBackup(withSteps(parts, run), store, run.signal, early),
   )
   for (const note of result.notes) await run.step(note)
   const { opened, total } = result.envelopes
@@ -66,7 +68,7 @@ export async function createBackupJob(parts: BackupParts, store: Store, run: Job
   await run.step(await retained(parts, store, run.job.requested_by))
   const beat = await heartbeat(parts, targets)
   if (beat !== '') await run.step(beat)
-  await run.finish(await backupTaken(store, run.job.requested_by, result))
+  await run.finish([backupTaken(run.job.requested_by, result)])
 }
 
 /** Retention after a good backup. That it failed is told, and does not make the backup a bad one. @returns what a person is shown */
@@ -120,23 +122,18 @@ export function targetLine({ target, copied: names, removed, error, note }: Targ
   return `target ${target}: ${parts.filter((part) => part !== '').join(', ')}`
 }
 
-/** What is written down about a backup that was taken, whoever took it. */
-export async function backupTaken(
-  store: Store,
-  actor: Actor,
-  { name, bytes, envelopes, sidecar }: BackupResult,
-): Promise<Change[]> {
-  const { opened, total } = envelopes
-  return [
-    audited(actor, 'backup.succeeded', name, { bundle: name, bytes, opened, envelopes: total }),
-    await pointRecorded(store, name, sidecar.manifest),
-  ]
+/** The entry of a backup that was taken, whoever took it. */
+export function backupTaken(actor: Actor, { name, bytes, envelopes }: BackupResult): Change {
+  return audited(actor, 'backup.succeeded', name, { bundle: name, bytes, opened: envelopes.opened, envelopes: envelopes.total })
 }
 
 export async function verifyBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   const bundle = run.job.subject
-  const result = await told(store, run.job.requested_by, { event: 'backup.unverified', subject: bundle, data: { bundle } }, () =>
-    verifyListed(withSteps(parts, run), { bundle, level: 'full', acceptForeign: false }),
+  const result = await told(
+    store,
+    run.job.requested_by,
+    { event: 'backup.unverified', subject: bundle, data: { bundle }, signal: run.signal },
+    () => verifyListed(withSteps(parts, run), { bundle, level: 'full', acceptForeign: false }),
   )
   await run.step(`opened ${formatCount(result.envelopes.opened)} of ${plural(result.envelopes.total, 'envelope')}; signature good`)
   await run.finish([audited(run.job.requested_by, 'backup.verified', bundle, { bundle, opened: result.envelopes.opened })])
@@ -144,11 +141,16 @@ export async function verifyBackupJob(parts: BackupParts, store: Store, run: Job
 
 export async function runDrillJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
   const input = { bundle: undefined, identities: await parts.host.identities(), acceptForeign: false }
-  const report = await told(store, run.job.requested_by, { event: 'drill.failed', subject: run.job.subject }, async () => {
-    const { report: made } = await runDrill(withSteps(parts, run), store, input, run.signal)
-    if (made.outcome === 'failed') throw new AppError('verification-failed', `the drill failed: ${made.failure}`)
-    return made
-  })
+  const report = await told(
+    store,
+    run.job.requested_by,
+    { event: 'drill.failed', subject: run.job.subject, signal: run.signal },
+    async () => {
+      const { report: made } = await runDrill(withSteps(parts, run), store, input, run.signal)
+      if (made.outcome === 'failed') throw new AppError('verification-failed', `the drill failed: ${made.failure}`)
+      return made
+    },
+  )
   await run.step(`passed: restored in ${formatDuration(report.recovery_ms)}`)
   await run.finish([drillPassed(run.job.requested_by, report)])
 }
@@ -158,17 +160,17 @@ export function drillPassed(actor: Actor, { id, bundle, recovery_ms }: DrillRepo
   return audited(actor, 'drill.passed', id, { bundle, recovery_ms })
 }
 
-/** A failure is written into the audit log as well, from where people are told; that another run is under way, or a person has ended it, is none. */
+/** A failure is written into the audit log as well, from where people are told; that another run is under way, or this one was told to stop, is none. */
 export async function told<T>(
   store: Store,
   actor: Actor,
-  failure: { event: string; subject: string; data?: Record<string, unknown> },
+  failure: { event: string; subject: string; data?: Record<string, unknown>; signal: AbortSignal },
   work: () => Promise<T>,
 ): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    if (isAppError(error, 'locked') || isAppError(error, 'interrupted')) throw error
+    if (isAppError(error, 'locked') || failure.signal.aborted) throw error
     const entry = audited(actor, failure.event, failure.subject, { ...failure.data, error: messageOf(error) })
     await store.commit([entry]).catch(() => {})
     throw error

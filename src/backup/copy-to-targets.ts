@@ -89,7 +89,7 @@ async function serveTarget(
     const target = await open()
     const { entries, taken, foreign } = await lacking(parts, target)
     if (foreign > 0) addNote(result, `${plural(foreign, 'bundle')} of another installation there: left alone`)
-    const spoilt: string[] = []
+    const problems: string[] = []
     for (const entry of entries) {
       signal.throwIfAborted()
       parts.progress({ phase: `copying to ${location.name}` })
@@ -99,12 +99,12 @@ async function serveTarget(
         await completeCopy(parts, target, entry, sent, until)
         result.copied.push(entry.name)
       } catch (error) {
-        if (!isAppError(error, 'corrupt')) throw error
-        spoilt.push(await noteSpoilt(parts, entry, error))
+        signal.throwIfAborted()
+        problems.push(await problemOf(parts, entry, error))
       }
     }
     await pruneTarget(parts, { location, open }, target, result)
-    if (spoilt.length > 0) throw new AppError('corrupt', spoilt.join('; '))
+    if (problems.length > 0) throw new AppError('corrupt', problems.join('; '))
     if (taken !== undefined) throw nameTaken(target, taken)
   } catch (error) {
     signal.throwIfAborted()
@@ -136,11 +136,28 @@ async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
   return { entries: entries.filter(({ name }) => !theirs.has(name)), taken, foreign: theirs.size }
 }
 
-/** A bundle that is not what it was on this host any more keeps no other from its copy. @returns what is wrong with it */
-async function noteSpoilt({ catalogue, clock }: BackupParts, { name }: CatalogueEntry, error: AppError): Promise<string> {
-  const failure = `"${name}" on this host is not what was published (${error.message}), and was not copied`
+/** What is wrong with one bundle keeps no other from its copy. @throws whatever went wrong on the way, or at the target */
+async function problemOf(parts: BackupParts, entry: CatalogueEntry, error: unknown): Promise<string> {
+  if (!(await isAsPublished(parts, entry))) return noteSpoilt(parts, entry, error)
+  if (isAppError(error, 'wrong-identity')) return `"${entry.name}" was not copied: ${error.message}`
+  throw error
+}
+
+async function noteSpoilt({ catalogue, clock }: BackupParts, { name }: CatalogueEntry, error: unknown): Promise<string> {
+  const failure = `"${name}" on this host is not what was published (${messageOf(error)}), and was not copied`
   await catalogue.addState(name, () => ({ failed_at: clock.now().toISOString(), failure }))
   return failure
+}
+
+/** Looked at after a failure, whose cause may be the file: a header that opens for nobody, a sector that cannot be read. */
+async function isAsPublished({ catalogue }: BackupParts, { name, sidecar }: CatalogueEntry): Promise<boolean> {
+  try {
+    const watched = sha256Of((await catalogue.open(name)).read())
+    for await (const _chunk of watched.bytes);
+    return watched.value() === sidecar?.artefact.sha256
+  } catch {
+    return false
+  }
 }
 
 /** The copy is sealed to people only: whoever has this host cannot open what left it. */

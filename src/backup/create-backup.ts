@@ -1,4 +1,3 @@
-import { hostname } from 'node:os'
 import { sealWrapping } from '../bundle/age-stream.ts'
 import { gzipBlocks } from '../bundle/gzip-blocks.ts'
 import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
@@ -15,10 +14,11 @@ import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { matchKeys } from '../kek/registry.ts'
 import type { Snapshot, Store } from '../store/store.ts'
-import { bundleName, bytesOf, type CatalogueEntry, type Draft, type Sidecar, suspicionOf } from './catalogue.ts'
+import { bundleName, bytesOf, type Catalogue, type CatalogueEntry, type Draft, type Sidecar, suspicionOf } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
 import type { EarlyCopies } from './early-copies.ts'
+import { placeOf, recordPoint } from './last-point.ts'
 import type { BackupParts, CapturedKeys } from './parts.ts'
 import { openPointInTime } from './point-in-time.ts'
 
@@ -109,6 +109,8 @@ export async function createBackup(
   await draft.publish(name, sidecar, state)
   clock.end('publish')
   copies?.complete(head)
+  // It only says sooner to other hosts what the bundle itself says: that it cannot be written down does not make the bundle a bad one.
+  await recordPoint(parts, store, name, signed.manifest).catch(() => {})
   const notes = [takenOver(run), held.note].filter((note) => note !== '')
   return { name, bytes: written.bytes, sidecar, envelopes: countEnvelopes(proof), durationMs, notes, stages: clock.stages }
 }
@@ -135,7 +137,7 @@ function waitsOf({ waits }: Dump, archiveMs: number): Stage[] {
  * process that is gone, as the file is held. @throws AppError `locked`
  */
 async function onlyRunOf({ clock, catalogue }: BackupParts, store: Store): Promise<HeldLease> {
-  const here = `${hostname()} (${catalogue.directory})`
+  const here = placeOf(catalogue)
   const lease = await HeldLease.take({
     store,
     clock,
@@ -241,11 +243,15 @@ async function freeName(parts: BackupParts, isSealed: boolean): Promise<string> 
 /** So many of the newest are enough to look at: a cause that stays would fill the disk. */
 const damagedKept = 3
 
+async function removeOldDamaged(catalogue: Catalogue): Promise<void> {
+  const damaged = (await catalogue.list()).filter(({ isDamaged, state }) => isDamaged && state.pin === undefined)
+  for (const { name } of damaged.slice(damagedKept)) await catalogue.remove(name)
+}
+
 async function keptAsDamaged({ catalogue }: BackupParts, draft: Draft, name: string, proof: EnvelopeTally): Promise<AppError> {
   const { total, opened } = countEnvelopes(proof)
   await draft.keepDamaged(name, { opened, total, failures: proof.failures })
-  const damaged = (await catalogue.list()).filter(({ isDamaged, state }) => isDamaged && state.pin === undefined)
-  for (const old of damaged.slice(damagedKept)) await catalogue.remove(old.name)
+  await removeOldDamaged(catalogue).catch(() => {})
   const first = proof.failures[0]
   return new AppError(
     'verification-failed',

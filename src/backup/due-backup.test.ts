@@ -11,9 +11,9 @@ import { type Job, queuedJob } from '../jobs/job.ts'
 import { openEmbeddedStore } from '../store/embedded/store.ts'
 import type { Store, StoredDocument } from '../store/store.ts'
 import { backupJobKinds, requestBackupJob } from './backup-jobs.ts'
-import type { CatalogueEntry } from './catalogue.ts'
+import type { Catalogue, CatalogueEntry } from './catalogue.ts'
 import { expectedIntervalSeconds, lastRunTime, noteOverdueBackup, noteOverdueDrill, whyBackupIsDue } from './due-backup.ts'
-import { pointRecorded } from './last-point.ts'
+import { recordPoint } from './last-point.ts'
 import type { BackupParts } from './parts.ts'
 
 const now = new Date('2026-11-24T12:00:00Z')
@@ -44,7 +44,7 @@ function partsWith(
     { name: 'certificate_authorities', count: had.authorities },
     { name: 'kek_versions', count: had.versions },
   ]
-  const manifest = { point_in_time: { taken_at: takenAt }, collections, kek: { active_version: 1 } }
+  const manifest = { installation_id: 'ours', point_in_time: { taken_at: takenAt }, collections, kek: { active_version: 1 } }
   const entry = {
     name: 'a',
     isDamaged: false,
@@ -54,9 +54,15 @@ function partsWith(
   return {
     clock: { now: () => now },
     config: configWith(changed),
-    catalogue: { list: async () => (takenAt === undefined ? [] : [entry]) },
+    catalogue: { directory: '/here', list: async () => (takenAt === undefined ? [] : [entry]) },
+    secretStore: { capture: async () => Buffer.alloc(0) },
+    keysIn: () => ({ installationId: 'ours' }),
     isTimerArmed: () => isTimerArmed,
   } as unknown as BackupParts
+}
+
+function manifestAt(at: string): Manifest {
+  return { point_in_time: { taken_at: at }, collections: [], kek: { active_version: 1 } } as unknown as Manifest
 }
 
 function installed(at: string): StoredDocument & { created_at: Date } {
@@ -167,17 +173,51 @@ test('one that waits for its next attempt is brought forward by whoever asks', a
 
 test('what another host has taken counts; what a wrong clock has dated into the future does not', async (t) => {
   const store = await emptyStore(t)
-  const taken = (at: string) =>
-    ({ point_in_time: { taken_at: at }, collections: [], kek: { active_version: 1 } }) as unknown as Manifest
-  await store.commit([await pointRecorded(store, 'theirs', taken('2026-11-24T03:16:00Z'))])
-  assert.equal(await whyBackupIsDue(partsWith('2026-11-23T03:15:02Z'), store), undefined)
-  assert.equal(await whyBackupIsDue(partsWith(undefined), store), undefined)
-  await store.commit([await pointRecorded(store, 'theirs', taken('2027-12-24T03:16:00Z'))])
+  const elsewhere = { clock: { now: () => now }, catalogue: { directory: '/there' } as Catalogue }
+  const taken = (at: string) => recordPoint(elsewhere, store, 'theirs', manifestAt(at))
+  await taken('2027-12-24T03:16:00Z')
   for (const here of ['2026-11-23T03:15:02Z', '2027-12-28T03:15:02Z', undefined])
     assert.match((await whyBackupIsDue(partsWith(here), store)) ?? '', /planned/)
   assert.equal(await noteOverdueBackup(partsWith('2027-12-28T03:15:02Z'), store), false, 'a new installation is not late')
   await store.commit([{ insert: 'kek_install', document: installed('2026-11-01T00:00:00Z') }])
   assert.equal(await noteOverdueBackup(partsWith('2027-12-28T03:15:02Z'), store), true)
+
+  await taken('2026-11-24T03:16:00Z')
+  await taken('2026-11-22T03:16:00Z')
+  assert.equal(await whyBackupIsDue(partsWith('2026-11-23T03:15:02Z'), store), undefined, 'the newer one stays')
+  assert.equal(await whyBackupIsDue(partsWith(undefined), store), undefined)
+})
+
+test('of several hosts that write down their first backup at once the newest stays', async (t) => {
+  const store = await emptyStore(t)
+  const times = Array.from({ length: 5 }, (_, n) => `2026-11-24T03:1${n}:00Z`)
+  await Promise.all(
+    times.map((at, n) =>
+      recordPoint({ clock: { now: () => now }, catalogue: { directory: `/${n}` } as Catalogue }, store, `of ${n}`, manifestAt(at)),
+    ),
+  )
+  assert.equal((await store.get<StoredDocument & { bundle: string }>('backup_points', 'last'))?.bundle, 'of 4')
+})
+
+test('what this host took and has no more does not count, nor does a bundle of somebody else', async (t) => {
+  const store = await emptyStore(t)
+  await store.commit([{ insert: 'kek_install', document: installed('2026-11-01T00:00:00Z') }])
+  const lost = partsWith(undefined)
+  await recordPoint(lost, store, 'lost', manifestAt('2026-11-24T03:16:00Z'))
+  assert.equal(await noteOverdueBackup(lost, store), true, 'its folder is empty')
+  const stranger = partsWith('2026-11-24T03:16:00Z')
+  assert.equal(await whyBackupIsDue(stranger, store), undefined)
+  const theirs = { ...stranger, keysIn: () => ({ installationId: 'another' }) } as unknown as BackupParts
+  assert.match((await whyBackupIsDue(theirs, store)) ?? '', /planned/)
+})
+
+test('a backup that began before its planned time and ended after it does not stand for the planned one', async (t) => {
+  const store = await emptyStore(t)
+  const { job } = queuedJob(backupJobKinds.create, 'host', systemActor, new Date('2026-11-24T03:14:50Z'))
+  const done = { at: new Date('2026-11-24T03:15:20Z'), text: 'done' }
+  const succeeded: Job = { ...job, state: 'succeeded', steps: [...job.steps, done] }
+  await store.commit([{ insert: 'jobs', document: succeeded }])
+  assert.match((await whyBackupIsDue(partsWith('2026-11-24T03:14:51Z'), store)) ?? '', /planned/)
 })
 
 test('that no backup followed a planned time is told once', async (t) => {

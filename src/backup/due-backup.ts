@@ -28,7 +28,7 @@ export async function whyBackupIsDue(parts: BackupParts, store: Store): Promise<
   const planned = isTimerArmed() ? undefined : lastRunTime(config, now)
   if (planned !== undefined && (last?.taken_at ?? never) < planned && attempted < planned)
     return `planned for ${planned.toISOString()}`
-  if (last === undefined || now.getTime() - attempted.getTime() < gapMs(jobs)) return undefined
+  if (last === undefined || now.getTime() - attempted.getTime() < gapMs(jobs, last)) return undefined
   return whatChanged(config, store, last)
 }
 
@@ -100,12 +100,12 @@ async function backupJobs(store: Store): Promise<Job[]> {
 
 /** One that failed is tried again by its own job, and told of: not again every minute. */
 function attemptedAt(job: Job | undefined): Date {
-  return job?.steps.at(-1)?.at ?? job?.created_at ?? never
+  if (job === undefined) return never
+  return job.state === 'succeeded' ? job.created_at : (job.steps.at(-1)?.at ?? job.created_at)
 }
 
-function gapMs(jobs: readonly Job[]): number {
-  const succeeded = jobs.findIndex(({ state }) => state === 'succeeded')
-  const failed = succeeded === -1 ? jobs : jobs.slice(0, succeeded)
+function gapMs(jobs: readonly Job[], last: BackupPoint): number {
+  const failed = jobs.filter(({ state, created_at }) => state !== 'succeeded' && created_at > last.taken_at)
   const attempts = failed.reduce((sum, job) => sum + job.attempts, 0)
   return Math.min(dayMs, changeGapMs * 2 ** attempts)
 }

@@ -6,11 +6,14 @@ import type { BackupParts, StandingRecord } from './parts.ts'
 import { type Verification, verifyBackup } from './verify-backup.ts'
 
 /**
- * Opens the newest bundle with the identity of a person, and writes down that it was done: nothing else shows that a kit is not lost,
+ * Opens a bundle, the newest if none is named, with the identity of a person, and writes down that it was done: nothing else shows that a kit is not lost,
  * or for other bundles.
  * @throws AppError `wrong-identity` it is nobody's to whom bundles are sealed · `nothing-verified` the bundle is not sealed · as `verifyBackup`
  */
-export async function proveRecovery(parts: BackupParts): Promise<{ bundle: string; envelopes: Verification['envelopes'] }> {
+export async function proveRecovery(
+  parts: BackupParts,
+  name?: string,
+): Promise<{ bundle: string; envelopes: Verification['envelopes'] }> {
   const identities = await parts.host.identities()
   const people = parts.config['backup.recipients']
   const recipients = await Promise.all(identities.map(recipientOf))
@@ -20,7 +23,7 @@ export async function proveRecovery(parts: BackupParts): Promise<{ bundle: strin
       hint: 'backup.recipients in config.yaml lists their recipients; the recovery kit holds the identity',
     })
   }
-  const bundle = newestBundle(await parts.catalogue.list())
+  const bundle = name ?? newestBundle(await parts.catalogue.list())
   const { isSealed, envelopes } = await verifyBackup(parts, { bundle, level: 'full', identities, acceptForeign: false })
   if (!isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
   const now = parts.clock.now().toISOString()

@@ -72,7 +72,8 @@ export function planRetention(entries: readonly CatalogueEntry[], rules: Retenti
     const isKept = found.length > 0
     return { entry, isKept, tiers: own, reasons: isKept ? found : [whyNot(entry)] }
   })
-  return { verdicts, stopped: whyStopped(entries, counted, now) }
+  const own = entries.filter(({ sidecar }) => !isOfAnother(sidecar, rules.installationId))
+  return { verdicts, stopped: whyStopped(own, counted, now) }
 }
 
 /** Whether it was opened in full and nothing is known against it. */

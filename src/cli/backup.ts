@@ -31,9 +31,9 @@ export const commands: Command[] = [
       let targets: TargetResult[] = []
       const result = await context.withStore(host, async (store) => {
         await using early = await prepareCopies(host.backup, context.signal)
-        const failure = { event: 'backup.failed', subject: 'host' }
+        const failure = { event: 'backup.failed', subject: 'host', signal: context.signal }
         const taken = await told(store, hostActor, failure, () => createBackup(host.backup, store, context.signal, early))
-        await store.commit(await backupTaken(store, hostActor, taken))
+        await store.commit([backupTaken(hostActor, taken)])
         targets = await copied(host.backup, store, hostActor, context.signal, early)
         retention = await retained(host.backup, store, hostActor)
         beat = await heartbeat(host.backup, targets)

@@ -25,7 +25,7 @@ export const commands: Command[] = [
         acceptForeign: args.flag('accept-foreign'),
       }
       const signed = await context.withStore(host, (store) =>
-        told(store, hostActor, { event: 'drill.failed', subject: 'host' }, async () => {
+        told(store, hostActor, { event: 'drill.failed', subject: 'host', signal: context.signal }, async () => {
           const made = requirePassed(await runDrill(backup, store, input, context.signal))
           await store.commit([drillPassed(hostActor, made.report)])
           return made

@@ -41,7 +41,12 @@ export const commands: Command[] = [
         proof.recipient,
         proof.isCurrent ? `proven ${proof.at?.slice(0, 10)}` : 'unproven',
       ])
-      context.out.summary({ people, host, recovery_proven_at: at, is_recovery_proven: isCurrent, proofs }, [
+      const shown = proofs.map((proof) => ({
+        recipient: proof.recipient,
+        recovery_proven_at: proof.at,
+        is_recovery_proven: proof.isCurrent,
+      }))
+      context.out.summary({ people, host, recovery_proven_at: at, is_recovery_proven: isCurrent, proofs: shown }, [
         ...table([['who', 'recipient', 'kit'], ...rows, ['this host', host || 'no: backup.host_identity is false', '']]),
         ...(isCurrent ? [] : ['unproven: no recovery kit has opened a bundle in the last year ("backup key test")']),
         'copies off this host are sealed to people only',

@@ -39,6 +39,21 @@ test('a terminal shows share, rate and time left of the present phase, not of wh
   assert.ok(shown().endsWith('\r\x1b[2Kdone\n'), 'the line makes room for the result')
 })
 
+test('a second bundle that goes the same way begins anew', () => {
+  const clock = { ms: 0 }
+  const { out, shown } = outputAt(clock, true)
+  for (const total of [100_000_000, 10_000_000])
+    for (const share of [0, 0.5, 1]) {
+      out.progress({ phase: 'copying to a', bytesDone: total * share, bytesTotal: total })
+      clock.ms += 1_000
+    }
+  const paces = shown()
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { bytes_per_second?: number }).bytes_per_second)
+  assert.deepEqual(paces, [undefined, 50_000_000, 50_000_000, undefined, 5_000_000, 5_000_000])
+})
+
 test('a program is told the same', () => {
   const clock = { ms: 0 }
   const { out, shown } = outputAt(clock, true)

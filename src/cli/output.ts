@@ -25,7 +25,7 @@ export class Output {
   #hasStatusLine = false
   #phase = ''
   /** Where each phase began: several may take turns. */
-  readonly #begun = new Map<string, { at: number; bytes: number }>()
+  readonly #begun = new Map<string, { at: number; bytes: number; last: number }>()
 
   constructor(options: { stdout: Writable; stderr: Writable; isTerminal: boolean; isJson: boolean; now?: () => number }) {
     this.#stdout = options.stdout
@@ -103,8 +103,10 @@ export class Output {
   /** By the phase alone: what came before it, waiting for writers say, tells nothing of how fast it goes. */
   #pace({ phase, bytesDone, bytesTotal }: Progress, now: number): Pace {
     if (bytesDone === undefined) return {}
-    const begun = this.#begun.get(phase) ?? { at: now, bytes: bytesDone }
-    this.#begun.set(phase, begun)
+    const known = this.#begun.get(phase)
+    // Less than before is another bundle's.
+    const begun = known === undefined || bytesDone < known.last ? { at: now, bytes: bytesDone, last: bytesDone } : known
+    this.#begun.set(phase, { ...begun, last: bytesDone })
     const seconds = (now - begun.at) / 1000
     if (seconds < leastSeconds) return {}
     const bytesPerSecond = Math.round((bytesDone - begun.bytes) / seconds)

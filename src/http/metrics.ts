@@ -78,11 +78,7 @@ async function measureBackups(parts: HttpParts): Promise<void> {
     (entry) => !entry.isDamaged && entry.sidecar !== undefined && entry.state.failed_at === undefined,
   )
   const seconds = (text: string | undefined) => (text === undefined ? 0 : Date.parse(text) / 1000)
-  // One from the future says nothing about when it was taken.
-  const past = good
-    .map((entry) => seconds(entry.sidecar?.manifest.created_at))
-    .filter((at) => at <= parts.clock.now().getTime() / 1000)
-  const newest = Math.max(0, ...past)
+  const newest = ((await parts.lastPoint())?.taken_at.getTime() ?? 0) / 1000
   lastBackup.set(newest)
   lastVerified.set(Math.max(0, ...good.map((entry) => seconds(entry.state.verified_at))))
   expectedInterval.set(parts.backupIntervalSeconds() ?? 0)

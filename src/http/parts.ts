@@ -1,6 +1,7 @@
 import type { AccessParts } from '../access/access.ts'
 import type { BundlePin, CatalogueEntry } from '../backup/catalogue.ts'
 import type { DrillReport } from '../backup/drill-report.ts'
+import type { BackupPoint } from '../backup/last-point.ts'
 import type { StandingRecord } from '../backup/parts.ts'
 import type { RecoveryProof } from '../backup/prove-recovery.ts'
 import type { RetentionPlan } from '../backup/retention.ts'
@@ -36,6 +37,8 @@ export interface HttpParts {
   /** How targets and retention fared last. */
   standing(): Promise<StandingRecord>
   recoveryProof(): Promise<RecoveryProof>
+  /** The last good backup of this database, wherever it was taken. */
+  lastPoint(): Promise<BackupPoint | undefined>
   /** Where copies of bundles go. */
   targets: readonly { name: string; kind: string; place: string }[]
   /** @throws AppError `not-found` · `unreachable` · `forbidden` */

@@ -21,12 +21,12 @@ test('a second person gets a kit that opens the next bundle; the last one is nev
   const listed = (await host.ok('backup', 'key', 'list', '--json')).json as unknown as {
     people: string[]
     recovery_proven_at: string
-    proofs: { recipient: string; isCurrent: boolean }[]
+    proofs: { recipient: string; is_recovery_proven: boolean }[]
   }
   assert.equal(listed.people.length, 2)
   assert.ok(listed.recovery_proven_at.startsWith('20'))
   assert.deepEqual(
-    listed.proofs.map((proof) => proof.isCurrent),
+    listed.proofs.map((proof) => proof.is_recovery_proven),
     listed.people.map((known) => known === recipient),
     'the other kit has not been tried',
   )

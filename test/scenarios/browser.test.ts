@@ -220,7 +220,6 @@ describe('the web UI in a real browser', needs('CHROMIUM'), () => {
   })
 })
 
-/** An installation that listens where we know. */
 /** A day with a bundle, here and at the target, and how large it was and how long it took. */
 async function chartsAndCalendars(page: Page): Promise<void> {
   for (const place of ['nas', 'this host']) {
@@ -246,6 +245,7 @@ async function makeSuspect(host: TestHost): Promise<void> {
   await writeFile(path, JSON.stringify(sidecar))
 }
 
+/** An installation that listens where we know. */
 async function hostWithUrl(environment: Record<string, string> = {}): Promise<{ host: TestHost; url: string }> {
   const port = await freePort()
   return { host: await newHost({ CERTAUTOPILOT_SERVER_PORT: String(port), ...environment }), url: `http://127.0.0.1:${port}` }

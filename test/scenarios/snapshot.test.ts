@@ -17,6 +17,14 @@ test('a server whose snapshot moves is not believed, at the beginning or at the 
   const moving = await host.ok('backup', 'create', '--json')
   assert.deepEqual(moving.json.notes, ['the server gives no snapshot that holds: every writer paused instead'])
 
+  const refusesMore = (command: Command) =>
+    command.getMore !== undefined && command.collection === 'certautopilot_marker'
+      ? { answer: { ok: 0, code: 72, codeName: 'InvalidOptions', errmsg: 'no cursors in a snapshot' } }
+      : undefined
+  proxy.judge = refusesMore
+  const refusing = await host.ok('backup', 'create', '--json')
+  assert.deepEqual(refusing.json.notes, moving.json.notes, 'it is known before the dump begins')
+
   let hasBegun = false
   proxy.judge = (command: Command) => {
     hasBegun ||= command.find === 'certificates'

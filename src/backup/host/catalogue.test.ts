@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { once } from '../../core/chunks.ts'
 import type { Catalogue, Sidecar } from '../catalogue.ts'
 import { openCatalogue } from './catalogue.ts'
+import { publishFile } from './files.ts'
 import { oneAtATime } from './locks.ts'
 
 const name = 'certautopilot-backup-20261124-120000.tar.age'
@@ -33,7 +34,7 @@ test('a bundle has its state when it gets its name, and is none that counts once
   assert.deepEqual([good?.state.verified_level, good?.state.failed_at], ['full', undefined])
   await truncate(join(folder, name), 2)
   const cut = (await catalogue.list())[0]
-  assert.match(cut?.state.failure ?? '', /it is 2 B long, its manifest says 5 B/)
+  assert.match(cut?.state.failure ?? '', /it has 2 bytes, its manifest says 5/)
 })
 
 test('a bundle that cannot get its name leaves nothing beside it', async (t) => {
@@ -49,6 +50,22 @@ test('a bundle that cannot get its name leaves nothing beside it', async (t) => 
     [],
   )
 })
+
+test('a backup begins while others change what is known of bundles', async (t) => {
+  const folder = await folderOf(t)
+  const catalogue = openCatalogue(folder, (change) => change())
+  let isOver = false
+  const changing = (async () => {
+    while (!isOver) await publishFile(join(folder, `${name}.state.json`), '{}')
+  })()
+  for (let n = 0; n < 500; n++) await disposed(await catalogue.startDraft())
+  isOver = true
+  await changing
+})
+
+async function disposed(resource: AsyncDisposable): Promise<void> {
+  await resource[Symbol.asyncDispose]()
+}
 
 async function published(catalogue: Catalogue): Promise<void> {
   await using draft = await catalogue.startDraft()

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { AppError, systemCodeOf } from '../../core/app-error.ts'
-import { formatBytes } from '../../core/units.ts'
+import { formatCount } from '../../core/units.ts'
 import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar } from '../catalogue.ts'
 import { FileDraft, readHandle } from './draft.ts'
 import { publishFile, readJson, syncDirectory } from './files.ts'
@@ -87,8 +87,9 @@ class FolderCatalogue implements Catalogue {
     for (const name of await namesIn(this.directory)) {
       const path = join(this.directory, name)
       if (!/^\.(draft|spool|new)-/.test(name)) continue
-      const { mtimeMs } = await stat(path)
-      if (Date.now() - mtimeMs > recentDraftMs) await unlink(path)
+      // Another process may give it its name at this moment.
+      const found = await stat(path).catch(() => undefined)
+      if (found !== undefined && Date.now() - found.mtimeMs > recentDraftMs) await rm(path, { force: true })
     }
   }
 }
@@ -96,7 +97,7 @@ class FolderCatalogue implements Catalogue {
 /** What was cut short since it was verified counts as failed, whoever looks. */
 function lengthFailure(bytes: number, sidecar: Sidecar | undefined, changedAt: Date): Pick<BundleState, 'failed_at' | 'failure'> {
   if (sidecar === undefined || sidecar.artefact.bytes === bytes) return {}
-  const failure = `it is ${formatBytes(bytes)} long, its manifest says ${formatBytes(sidecar.artefact.bytes)}`
+  const failure = `it has ${formatCount(bytes)} bytes, its manifest says ${formatCount(sidecar.artefact.bytes)}`
   return { failed_at: changedAt.toISOString(), failure }
 }
 

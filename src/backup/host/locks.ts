@@ -17,6 +17,8 @@ export function openHostLocks(directory: string): BackupParts['locks'] {
 export type Changing = <T>(change: () => Promise<T>) => Promise<T>
 
 const patienceMs = 10_000
+/** SQLITE_BUSY (sqlite.org/rescode.html). */
+const busy = 5
 
 /** @throws AppError `locked` when others go on for too long */
 export function oneAtATime(directory: string, name: string): Changing {
@@ -50,6 +52,7 @@ function lockFile(directory: string, name: string): Disposable {
     file.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (error) {
     file.close()
+    if ((error as { errcode?: number }).errcode !== busy) throw error
     throw new AppError('locked', `another run holds the lock "${name}"`, {
       hint:
         name === 'serve' ? 'the service is running: stop it first' : 'wait until it has ended; a lock never outlives its process',

@@ -4,7 +4,7 @@ import type { TokenCredential } from '@azure/identity'
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
-import { minuteMs } from '../../core/clock.ts'
+import { minuteMs, sleep } from '../../core/clock.ts'
 import { withoutSilence } from '../idle.ts'
 import {
   type Content,
@@ -133,7 +133,9 @@ class AzureTarget implements Target {
     if (error instanceof AppError || !(error instanceof Error)) return error
     const { statusCode = 0, code = '' } = error instanceof RestError ? error : {}
     const where = `target "${this.name}" (${this.place})`
-    if (/^(CredentialUnavailable|AggregateAuthentication|Authentication)Error$/.test(error.name))
+    if (error.name === 'AuthenticationError')
+      return new AppError('config', `${where}: the identity of the platform was refused: ${messageOf(error)}`, { cause: error })
+    if (/^(CredentialUnavailable|AggregateAuthentication)Error$/.test(error.name))
       return new AppError('config', `${where} has neither ACCOUNT_KEY nor SAS_TOKEN, and the platform gives it no identity`, {
         hint: 'put one of them into targets.env, or give this host a managed identity that may write blobs',
         cause: error,
@@ -161,10 +163,10 @@ async function serviceOf({ url, silenceMs }: TargetLocation, secrets: TargetSecr
   const [key, sas] = [secrets('ACCOUNT_KEY'), secrets('SAS_TOKEN')]
   if (key !== undefined) return new BlobServiceClient(endpoint, new StorageSharedKeyCredential(url.hostname, key), options)
   if (sas !== undefined) return new BlobServiceClient(`${endpoint}?${sas.replace(/^\?/, '')}`, undefined, options)
-  return new BlobServiceClient(endpoint, await platformIdentity(secrets('CLIENT_ID')), options)
+  return new BlobServiceClient(endpoint, withinPatience(await platformIdentity(secrets('CLIENT_ID')), silenceMs), options)
 }
 
-/** What the machine or the pod is, never what a person has logged in as. @param clientId which of several identities */
+/** The identity of the pod or the machine; where none is named, first what the environment of this process says. @param clientId which of several */
 async function platformIdentity(clientId: string | undefined): Promise<TokenCredential> {
   const { ChainedTokenCredential, EnvironmentCredential, ManagedIdentityCredential, WorkloadIdentityCredential } = await import(
     '@azure/identity'
@@ -178,5 +180,20 @@ async function platformIdentity(clientId: string | undefined): Promise<TokenCred
       return []
     }
   }
-  return new ChainedTokenCredential(new EnvironmentCredential(), ...ofPod(), new ManagedIdentityCredential(given))
+  const ofEnvironment = clientId === undefined ? [new EnvironmentCredential()] : []
+  return new ChainedTokenCredential(...ofEnvironment, ...ofPod(), new ManagedIdentityCredential(given))
+}
+
+/** Where there is no platform to ask, the library asks for minutes. */
+function withinPatience(credential: TokenCredential, silenceMs: number): TokenCredential {
+  return {
+    async getToken(scopes, options) {
+      const limit = new AbortController()
+      const silence = sleep(silenceMs, limit.signal).then(() => {
+        throw Object.assign(new Error('the platform did not answer'), { name: 'CredentialUnavailableError' })
+      })
+      silence.catch(() => {})
+      return Promise.race([credential.getToken(scopes, options), silence]).finally(() => limit.abort())
+    },
+  }
 }
