@@ -26,7 +26,7 @@ import type { DeployParts } from './deploy/targets.ts'
 import type { DnsAccess, DnsLookup, DnsProvider } from './dns/dns.ts'
 import { type Anchor, type AnchorRecord, whyForeign } from './epoch/anchor.ts'
 import { type Epoch, enterSafeMode, openEpoch, refuseInSafeMode } from './epoch/epoch.ts'
-import { appVersion, collections, type Host, openStore } from './host.ts'
+import { appVersion, collections, type Host, openStore, presentParts } from './host.ts'
 import type { HttpParts } from './http/parts.ts'
 import { openEnvKeyProvider } from './kek/env/key-provider.ts'
 import { buildRegistry, type KekRegistry } from './kek/registry.ts'
@@ -289,7 +289,10 @@ function httpParts(app: App, log: Log, gate: WriteGate | undefined): HttpParts {
     backupsAt: async (name) => listTarget(await requireTarget(host.backup, name).open()),
     standing: () => host.backup.standing.read(),
     lastPoint: () => lastPoint(host.backup, store),
-    recoveryProof: async () => recoveryProof(await host.backup.standing.read(), host.config['backup.recipients'], clock.now()),
+    recoveryProof: async () => {
+      const { standing, config: present } = presentParts(host)
+      return recoveryProof(await standing.read(), present['backup.recipients'], clock.now())
+    },
     targets: host.backup.targets.map(({ location: { name, url } }) => ({
       name,
       kind: url.protocol.replace(':', ''),

@@ -72,6 +72,11 @@ export function openHost(environment: NodeJS.ProcessEnv, options: HostOptions = 
   return { ...loaded, clock: systemClock, environment, backup: backupParts(loaded, environment, options) }
 }
 
+/** As `config.yaml` says now: whom bundles are sealed to, and where copies go, counts from the next run on, without a restart. */
+export function presentParts({ environment }: Pick<Host, 'environment'>): BackupParts {
+  return openHost(environment).backup
+}
+
 function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: HostOptions): BackupParts {
   const { paths, config, secrets } = loaded
   const targets = targetsOf(loaded, environment)

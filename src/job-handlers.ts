@@ -4,6 +4,7 @@ import { orderCertificate } from './certificates/order-certificate.ts'
 import { renewalJobKind, renewCertificate } from './certificates/renew-certificate.ts'
 import { issueJobKind } from './certificates/request-certificate.ts'
 import { deployCertificate, deployJobKind } from './deploy/deploy-certificate.ts'
+import { presentParts } from './host.ts'
 import type { JobHandler } from './jobs/worker.ts'
 import { notifyJobKind, sendNotification } from './notify/fan-out.ts'
 
@@ -14,8 +15,8 @@ export function jobHandlers({ certificates, deploy, host, notify, store }: App):
     [renewalJobKind]: (run) => renewCertificate(certificates, run),
     [deployJobKind]: (run) => deployCertificate(deploy, run),
     [notifyJobKind]: (run) => sendNotification(notify, run),
-    [backupJobKinds.create]: (run) => createBackupJob(host.backup, store, run),
-    [backupJobKinds.verify]: (run) => verifyBackupJob(host.backup, store, run),
-    [backupJobKinds.drill]: (run) => runDrillJob(host.backup, store, run),
+    [backupJobKinds.create]: (run) => createBackupJob(() => presentParts(host), store, run),
+    [backupJobKinds.verify]: (run) => verifyBackupJob(presentParts(host), store, run),
+    [backupJobKinds.drill]: (run) => runDrillJob(presentParts(host), store, run),
   }
 }

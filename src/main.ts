@@ -117,7 +117,7 @@ function groupText(commands: readonly Command[], words: readonly string[]): stri
 async function overview(): Promise<string> {
   const { allCommands } = await import('./cli/commands.ts')
   const lines = (await allCommands()).map(
-    (command) => `  ${[command.name, command.operands].filter(Boolean).join(' ').padEnd(30)}${command.summary}`,
+    (command) => `  ${[command.name, command.operands].filter(Boolean).join(' ').padEnd(34)} ${command.summary}`,
   )
   return `CertAutopilot: the certificate platform you can restore\n\nusage: certautopilot COMMAND [OPTIONS]\n\n${lines.join('\n')}\n\n"certautopilot COMMAND --help" shows options and examples. Exit codes: docs/errors.md.\n`
 }

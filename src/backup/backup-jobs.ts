@@ -51,13 +51,13 @@ async function broughtForward(store: Store, job: Job, now: Date): Promise<Job> {
   }
 }
 
-export async function createBackupJob(parts: BackupParts, store: Store, run: JobRun): Promise<void> {
+/** @param open reads the settings, which may be wrong */
+export async function createBackupJob(open: () => BackupParts, store: Store, run: JobRun): Promise<void> {
+  const failure = { event: 'backup.failed', subject: run.job.subject, signal: run.signal }
+  const parts = await told(store, run.job.requested_by, failure, async () => open())
   await using early = await prepareCopies(parts, run.signal)
-  const result = await told(
-    store,
-    run.job.requested_by,
-    { event: 'backup.failed', subject: run.job.subject, signal: run.signal },
-    () => createBackup(withSteps(parts, run), store, run.signal, early),
+  const result = await told(store, run.job.requested_by, failure, () =>
+    createBackup(withSteps(parts, run), store, run.signal, early),
   )
   for (const note of result.notes) await run.step(note)
   const { opened, total } = result.envelopes

@@ -1,6 +1,6 @@
 import type { Manifest, SignedManifest } from '../bundle/manifest.ts'
 import type { BundleFile } from '../bundle/write-bundle.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
 
 /** The file beside a bundle: its signed manifest and the digest of the bundle itself. Names nothing secret. */
 export interface Sidecar extends SignedManifest {
@@ -121,9 +121,37 @@ export function bytesOf(manifest: Manifest): number {
   return manifest.collections.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-/** The name of the newest bundle that nothing is known against. @throws AppError `not-found` */
+/** The name of the newest bundle that nothing is known against. @throws AppError `not-found` · `nothing-verified` */
 export function newestBundle(entries: readonly CatalogueEntry[]): string {
   const entry = entries.find((candidate) => !candidate.isDamaged && candidate.state.failed_at === undefined)
-  if (entry === undefined) throw new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
-  return entry.name
+  if (entry !== undefined) return entry.name
+  if (entries.length > 0) throw new AppError('nothing-verified', `none of the ${entries.length} bundles there is good`)
+  throw noBundle()
+}
+
+/** The name of the newest bundle that was published, also when it has failed since: whoever asks again hears it again. @throws AppError `not-found` */
+export function newestPublished(entries: readonly CatalogueEntry[]): string {
+  const names = entries.map(({ name }) => name).filter((name) => !name.endsWith('.damaged'))
+  const newest = names.sort().at(-1)
+  if (newest === undefined) throw noBundle()
+  return newest
+}
+
+function noBundle(): AppError {
+  return new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
+}
+
+/** What is wrong with a bundle is said with its name. */
+export async function naming<T>(name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!isAppError(error) || !/^(corrupt|archive-.*|wrong-identity)$/.test(error.code) || error.message.includes(name)) throw error
+    const { hint, details, cause } = error
+    throw new AppError(error.code, `"${name}": ${error.message}`, {
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+      ...(details === undefined ? {} : { details }),
+    })
+  }
 }

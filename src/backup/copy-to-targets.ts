@@ -72,8 +72,8 @@ function addNote(result: TargetResult, note: string): void {
 export function requireWhole(results: readonly TargetResult[]): void {
   const failed = results.filter(({ error }) => error !== '')
   if (failed.length === 0) return
-  throw new AppError('partial', `the bundle is good on this host, but ${failed.map(({ error }) => error).join('; ')}`, {
-    hint: 'the next backup brings the target what it lacks; "certautopilot backup target test NAME" finds out more',
+  throw new AppError('partial', `not every target has its copies: ${failed.map(({ error }) => error).join('; ')}`, {
+    hint: 'the next backup tries again, and so does "certautopilot backup target sync"; "backup target test NAME" finds out more',
     details: { targets: results },
   })
 }
@@ -121,17 +121,20 @@ interface Lacking {
   foreign: number
 }
 
-/** What is verified here and is not there; of what is older than everything there, retention has decided already. */
+/** What is verified here and is not whole there; of what is older than everything there, retention has decided already. */
 async function lacking(parts: BackupParts, target: Target): Promise<Lacking> {
   const there = await listTarget(target)
   const installationId = await ownInstallation(parts)
-  const theirs = new Set(there.filter((entry) => isOfAnother(entry.sidecar, installationId)).map(({ name }) => name))
-  const own = there.map(({ name }) => name).filter((name) => !theirs.has(name))
-  const newestThere = own[0] ?? ''
+  const isTheirs = (entry: CatalogueEntry) => isOfAnother(entry.sidecar, installationId)
+  const theirs = new Set(there.filter(isTheirs).map(({ name }) => name))
+  const own = new Map(there.filter((entry) => !isTheirs(entry)).map((entry) => [entry.name, entry]))
+  const newestThere = [...own.keys()][0] ?? ''
   const here = (await parts.catalogue.list()).filter((entry) => isVerified(entry) && entry.name.endsWith('.age'))
-  const entries = here.filter(
-    ({ name, state }) => !own.includes(name) && (name > newestThere || state.copies?.[target.name] === undefined),
-  )
+  const entries = here.filter(({ name, state }) => {
+    const copy = own.get(name)
+    if (copy !== undefined) return copy.isDamaged
+    return name > newestThere || state.copies?.[target.name] === undefined
+  })
   const taken = entries.find(({ name }) => theirs.has(name))?.name
   return { entries: entries.filter(({ name }) => !theirs.has(name)), taken, foreign: theirs.size }
 }

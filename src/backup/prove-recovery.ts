@@ -24,6 +24,15 @@ export async function proveRecovery(
     })
   }
   const bundle = name ?? newestBundle(await parts.catalogue.list())
+  const { sidecar } = await parts.catalogue.open(bundle)
+  if (
+    sidecar !== undefined &&
+    sidecar.artefact.recipients.length > 0 &&
+    !proven.some((own) => sidecar.artefact.recipients.includes(own))
+  )
+    throw new AppError('wrong-identity', `"${bundle}" was sealed before this kit was added`, {
+      hint: 'run "certautopilot backup create", then test the kit again',
+    })
   const { isSealed, envelopes } = await verifyBackup(parts, { bundle, level: 'full', identities, acceptForeign: false })
   if (!isSealed) throw new AppError('nothing-verified', `"${bundle}" is not sealed, so opening it proves nothing`)
   const now = parts.clock.now().toISOString()

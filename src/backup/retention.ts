@@ -106,7 +106,7 @@ function whyStopped(entries: readonly CatalogueEntry[], counted: readonly Catalo
   const suspicion = newest === undefined ? '' : suspicionOf(newest)
   if (suspicion !== '')
     return `the newest bundle "${newest?.name}" is suspect (${suspicion}): "backup accept" it when it holds what it should`
-  return counted.length === 0 && entries.length > 0 ? 'no bundle here is verified' : ''
+  return counted.length === 0 && entries.length > 0 ? 'none of the bundles is verified' : ''
 }
 
 export function takenAt({ name, sidecar }: CatalogueEntry): Date {

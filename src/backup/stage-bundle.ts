@@ -7,6 +7,7 @@ import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { buildRegistry } from '../kek/registry.ts'
 import type { Staging } from '../store/staging.ts'
 import type { Store } from '../store/store.ts'
+import { naming } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
 import { checkTally, requireTrusted } from './verify-backup.ts'
 
@@ -41,12 +42,13 @@ export async function stageBundle(parts: BackupParts, staging: Staging, input: S
       yield chunk
     }
   }
-  const contents = await readBundle(source(), input.identities, async (events, files) => {
+  const reading = readBundle(source(), input.identities, async (events, files) => {
     secrets = files.get('secrets.env') ?? (await parts.secretStore.capture())
     await using opener = await parts.openEnvelopes(secrets)
     await loadAll(events, staging, opener, parts)
     tally = await opener.finish()
   })
+  const contents = await naming(file.name, reading)
   const signed = trusted(contents, await parts.host.signers(), input.acceptForeign)
   const envelopes =
     tally !== undefined && countEnvelopes(tally).total === 0 && signed === undefined

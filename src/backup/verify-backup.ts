@@ -6,7 +6,7 @@ import { AppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
 import { countEnvelopes, type EnvelopeOpener, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import type { CollectionSpec } from '../store/store.ts'
-import type { VerifyLevel } from './catalogue.ts'
+import { naming, type VerifyLevel } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
 
 export interface VerifyInput {
@@ -49,13 +49,14 @@ export async function verifyBackup(parts: BackupParts, input: VerifyInput): Prom
     }
   }
   const digest = sha256Of(counted())
-  const contents = await readBundle(digest.bytes, input.identities, async (events, files) => {
+  const reading = readBundle(digest.bytes, input.identities, async (events, files) => {
     const secrets = files.get('secrets.env')
     if (secrets === undefined) throw new AppError('corrupt', 'the bundle holds no "secrets.env" before its archive')
     await using opener = await parts.openEnvelopes(secrets)
     await openAll(events, opener, parts.collections, input.level)
     tally.current = await opener.finish()
   })
+  const contents = await naming(file.name, reading)
   if (file.sidecar !== undefined && digest.value() !== file.sidecar.artefact.sha256) {
     throw new AppError('corrupt', `"${file.name}" is not the file that its sidecar describes`)
   }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { audited, hostActor } from '../audit/audit.ts'
 import { backupTaken, copied, heartbeat, retained, targetLine, told } from '../backup/backup-jobs.ts'
 import type { CatalogueEntry } from '../backup/catalogue.ts'
-import { bytesOf, countsOf, newestBundle, suspicionOf } from '../backup/catalogue.ts'
+import { bytesOf, countsOf, newestPublished, suspicionOf } from '../backup/catalogue.ts'
 import { requireWhole, type TargetResult } from '../backup/copy-to-targets.ts'
 import { type BackupResult, createBackup } from '../backup/create-backup.ts'
 import { prepareCopies } from '../backup/early-copies.ts'
@@ -110,6 +110,9 @@ export const commands: Command[] = [
       const rows = manifest.collections.map(({ name, count, bytes }) => [name, formatCount(count), formatBytes(bytes)])
       context.out.summary({ bundle: file.name, manifest, signer, artefact }, [
         `bundle        ${file.name}  ${formatBytes(file.bytes)}`,
+        ...(file.bytes === artefact.bytes
+          ? []
+          : [`DAMAGED       it has ${formatCount(file.bytes)} bytes, its manifest says ${formatCount(artefact.bytes)}`]),
         `taken         ${shortTime(manifest.point_in_time.taken_at)} UTC from ${manifest.store.engine} database "${manifest.store.database}"`,
         `installation  ${manifest.installation_id}, epoch ${manifest.epoch}, schema ${manifest.schema_version}, version ${manifest.app_version}`,
         `keys          ${manifest.kek.versions.map((kek) => `v${kek.version} (${kek.fingerprint.slice(0, 4)} ${kek.fingerprint.slice(4, 8)}) opened ${kek.opened} of ${kek.envelopes}`).join(', ')}`,
@@ -139,7 +142,7 @@ export const commands: Command[] = [
       const { backup } = host
       const level = args.text('level') ?? 'full'
       if (level !== 'full' && level !== 'quick') throw new AppError('usage', `--level is "${level}", expected quick or full`)
-      const bundle = args.positionals[0] ?? newestBundle(await backup.source.list())
+      const bundle = args.positionals[0] ?? newestPublished(await backup.source.list())
       const result = await verifyListed(backup, { bundle, level, acceptForeign: args.flag('accept-foreign') }).catch(
         async (error) => {
           if (isBadBundle(error) && !bundle.includes('/')) await tellUnverified(context, host, bundle, error)

@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { audited, hostActor } from '../audit/audit.ts'
 import { proveRecovery, recoveryProof } from '../backup/prove-recovery.ts'
 import { type KitContent, recoveryKit, recoveryKitPage } from '../backup/recovery-kit.ts'
 import { checkRecipient, newIdentity, openIdentities, protectIdentity, recipientOf } from '../bundle/age-keys.ts'
@@ -185,6 +187,10 @@ function freshOutput(args: Arguments): string {
   const output = args.text('output')
   if (output === undefined) throw new AppError('usage', '--output is missing: name the file of the new kit')
   if (existsSync(output)) throw new AppError('exists', `"${output}" is there already: a kit is never overwritten`)
+  if (!existsSync(dirname(resolve(output))))
+    throw new AppError('not-found', `there is no folder "${dirname(resolve(output))}" for the kit`, {
+      hint: 'is the medium mounted?',
+    })
   return output
 }
 
@@ -213,10 +219,15 @@ async function kitContent({ config, secrets, backup }: Host, identity: Secret, p
 }
 
 /** @throws AppError `config` the environment says something else */
-async function changeRecipients(context: Context, { backup }: Host, recipients: readonly string[]): Promise<void> {
+async function changeRecipients(context: Context, host: Host, recipients: readonly string[]): Promise<void> {
+  const { backup } = host
   if (context.environment.CERTAUTOPILOT_BACKUP_RECIPIENTS !== undefined)
     throw new AppError('config', 'CERTAUTOPILOT_BACKUP_RECIPIENTS says whom bundles are sealed to, and goes over config.yaml', {
       hint: 'change it there',
     })
   await backup.host.writeRecipients(recipients)
+  if (host.config['database.engine'] === 'embedded' && !existsSync(host.paths.database)) return
+  // Where the database is away, the change stands all the same.
+  const entry = audited(hostActor, 'backup.recipients-changed', 'host', { recipients: [...recipients] })
+  await context.withStore(host, (store) => store.commit([entry])).catch(() => {})
 }

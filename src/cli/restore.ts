@@ -84,7 +84,7 @@ export const commands: Command[] = [
         ...result.warnings.map((warning) => `warning    ${warning}`),
         `restored   ${result.bundle}: ${plural(result.certificates, 'certificate')}, ${plural(result.documents, 'document')}`,
         `opened     ${result.envelopes.opened} of ${plural(result.envelopes.total, 'envelope')}`,
-        `saved      ${result.safetyBundle === '' ? 'no bundle of the present' : result.safetyBundle}; "restore undo" goes back`,
+        `saved      ${result.safetyBundle === '' ? 'no bundle of the present: there was none, or it held no users and no certificates' : result.safetyBundle}; "restore undo" goes back`,
         `took       ${stages}`,
         `now        epoch ${result.epoch}, safe mode: start the service, look around, then run "certautopilot restore release"`,
       ])

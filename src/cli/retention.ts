@@ -84,6 +84,7 @@ export const commands: Command[] = [
 /** @throws AppError `usage` */
 function requireReason(args: Arguments): string {
   const reason = args.text('reason')
-  if (reason === undefined) throw new AppError('usage', '--reason is missing: say why, for whoever asks later')
+  if (reason === undefined || reason.trim() === '')
+    throw new AppError('usage', '--reason is missing: say why, for whoever asks later')
   return reason
 }

@@ -29,9 +29,15 @@ export const commands: Command[] = [
           ? ['there is no target: name one under backup.targets in config.yaml']
           : table([
               ['target', 'bundles', 'newest', 'last attempt', 'place'],
-              ...targets.map(({ name, bundles, foreign, newest, place, error, last_error, whole_at }) => [
+              ...targets.map(({ name, bundles, damaged, foreign, newest, place, error, last_error, whole_at }) => [
                 name,
-                error === '' ? `${bundles}${foreign === 0 ? '' : ` (and ${foreign} of another installation)`}` : '?',
+                error === ''
+                  ? [
+                      `${bundles}`,
+                      ...(damaged > 0 ? [`${damaged} DAMAGED`] : []),
+                      ...(foreign > 0 ? [`${foreign} of another installation`] : []),
+                    ].join(', ')
+                  : '?',
                 error === '' ? newest || 'none' : 'cannot be read',
                 error || last_error || (whole_at === null ? 'none' : `whole ${whole_at.slice(0, 16).replace('T', ' ')}`),
                 place,
@@ -84,9 +90,11 @@ async function look({ location, open }: TargetAccess, installationId: string | u
     const entries = await listTarget(target)
     const own = entries.filter(({ sidecar }) => !isOfAnother(sidecar, installationId))
     const foreign = entries.length - own.length
-    return { name, place: target.place, bundles: own.length, foreign, newest: own[0]?.name ?? '', error: '' }
+    const whole = own.filter(({ isDamaged }) => !isDamaged)
+    const damaged = own.length - whole.length
+    return { name, place: target.place, bundles: whole.length, damaged, foreign, newest: whole[0]?.name ?? '', error: '' }
   } catch (error) {
     const place = location.url.href.split('?')[0] as string
-    return { name, place, bundles: 0, foreign: 0, newest: '', error: messageOf(error) }
+    return { name, place, bundles: 0, damaged: 0, foreign: 0, newest: '', error: messageOf(error) }
   }
 }

@@ -43,6 +43,7 @@ export function parseLocation(text: string): TargetLocation {
   if (stranger !== undefined) throw wrong(text, `"${stranger}" is not known; there are ${known[kind].join(', ')}`)
   if (kind === 'azure-blob' && (url.hostname === '' || url.pathname.length < 2))
     throw wrong(text, 'the account or the container is missing')
+  if (kind === 'disk' && url.hostname !== '') throw wrong(text, `a path has three slashes: disk:///${url.hostname}${url.pathname}`)
   if (kind === 's3' && url.hostname === '') throw wrong(text, 'the bucket is missing')
   const silenceMs = numberIn(text, url.searchParams, 'timeout_seconds', 60) * 1000
   return { name: given ?? kind, url, rules: rulesOf(text, url.searchParams), silenceMs }

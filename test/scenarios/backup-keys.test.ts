@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import jsqr from 'jsqr'
-import { newHost } from '../test-host.ts'
+import { newHost, until } from '../test-host.ts'
 
 test('a second person gets a kit that opens the next bundle; the last one is never removed', async () => {
   await using host = await newHost()
@@ -120,6 +121,35 @@ test('without an identity of this host bundles are for people only: copies are t
   await host.ok('backup', 'verify', '--identity', host.paths.recoveryKit)
   await host.ok('drill', 'run', '--identity', host.paths.recoveryKit)
   assert.match((await host.ok('backup', 'key', 'list')).stdout, /this host +no: backup.host_identity is false/)
+})
+
+test('whom bundles are sealed to, and where copies go, counts for a service that runs', async (t) => {
+  await using host = await newHost()
+  const api = await host.furnish(1)
+  const nas = await mkdtemp(join(tmpdir(), 'certautopilot-keys-'))
+  t.after(() => rm(nas, { recursive: true }))
+  const kit = join(host.home, 'anna.txt')
+  const made = await host.ok('backup', 'key', 'create', '--output', kit, '--json')
+  const early = await host.cli('backup', 'key', 'test', '--identity', kit)
+  assert.equal(early.exitCode, 10, 'there is no bundle yet')
+  await writeFile(
+    host.paths.config,
+    (await host.read(host.paths.config)).replace('backup:\n', `backup:\n  targets: [nas=disk://${nas}]\n`),
+  )
+  await api.request('POST', '/api/v1/backups')
+  await until(async () => (await readdir(nas)).some((name) => name.endsWith('.manifest.json')), 'the copy is there')
+  const [bundle = ''] = await host.bundles()
+  const shown = (await host.ok('backup', 'show', bundle, '--json')).json as unknown as { artefact: { recipients: string[] } }
+  assert.ok(shown.artefact.recipients.includes(String(made.json.recipient)))
+
+  const late = join(host.home, 'late.txt')
+  await host.ok('backup', 'key', 'create', '--output', late)
+  const untimely = await host.cli('backup', 'key', 'test', '--identity', late)
+  assert.equal(untimely.exitCode, 12)
+  assert.match(untimely.stderr, /was sealed before this kit was added\n.*backup create/)
+  const nowhere = await host.cli('backup', 'key', 'create', '--output', join(host.home, 'no-medium', 'kit.txt'))
+  assert.equal(nowhere.exitCode, 10)
+  assert.match((await host.ok('audit', 'list', '--json')).stdout, /backup\.recipients-changed/)
 })
 
 test('a kit that is not in force any more, or opened a bundle over a year ago, proves nothing', async () => {

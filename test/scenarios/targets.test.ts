@@ -95,7 +95,7 @@ test('a target that fails is partial (3), told of, and caught up by the next run
   await host.furnish(1)
   const first = await created(host)
   assert.equal(first.exitCode, 3)
-  assert.match(first.said, /good on this host, but target .*missing.*ENOENT/)
+  assert.match(first.said, /not every target has its copies: target .*missing.*the folder is not there \(ENOENT\): is it mounted/)
   assert.deepEqual(
     first.targets.map(({ target, copied }) => [target, copied]),
     [
@@ -153,6 +153,35 @@ test('a bundle that this host has spoilt since is not copied, whoever can open i
     const preview = await host.ok('backup', 'prune', '--dry-run')
     assert.doesNotMatch(preview.stdout, new RegExp(`${cut}.*last 3 that verified`), 'what was cut short counts for nothing')
   }
+})
+
+test('a copy that was cut short there is sent again, and said until then; whoever verifies again hears it again', async (t) => {
+  const folder = await folderOf(t)
+  await using host = await newHost({ CERTAUTOPILOT_BACKUP_TARGETS: `nas=disk://${folder}` })
+  await host.furnish(1)
+  const { bundle: older } = await created(host)
+  const { bundle } = await created(host)
+  await truncate(join(folder, bundle), 1000)
+  const list = async () =>
+    ((await host.ok('backup', 'target', 'list', '--json')).json as unknown as { targets: object[] }).targets[0]
+  assert.partialDeepStrictEqual(await list(), { bundles: 1, damaged: 1, newest: older })
+  const kit = ['--identity', host.paths.recoveryKit]
+  for (let n = 0; n < 2; n++) {
+    const run = await host.cli('backup', 'verify', '--from', 'nas', ...kit)
+    assert.equal(run.exitCode, 23)
+    assert.ok(run.stderr.includes(bundle), `it is named: ${run.stderr}`)
+  }
+  const synced = (await host.ok('backup', 'target', 'sync', '--json')).json as unknown as { targets: TargetReport[] }
+  assert.deepEqual(synced.targets[0]?.copied, [bundle])
+  assert.partialDeepStrictEqual(await list(), { bundles: 2, damaged: 0, newest: bundle })
+
+  await truncate(join(host.paths.backups, bundle), 1000)
+  for (let n = 0; n < 2; n++) assert.equal((await host.cli('backup', 'verify')).exitCode, 23)
+  assert.match((await host.ok('backup', 'show', bundle)).stdout, /DAMAGED +it has 1,000 bytes/)
+  assert.equal((await host.cli('backup', 'verify', host.home)).exitCode, 2)
+  const slashes = await host.cliWith({ CERTAUTOPILOT_BACKUP_TARGETS: 'nas=disk://mnt/x' }, 'backup', 'target', 'list')
+  assert.equal(slashes.exitCode, 2)
+  assert.match(slashes.stderr, /three slashes: disk:\/\/\/mnt\/x/)
 })
 
 test('a copy that was damaged there is refused; half a copy counts for nothing; what is of others stays', async (t) => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { AppError, systemCodeOf } from '../../core/app-error.ts'
+import { AppError, messageOf, systemCodeOf } from '../../core/app-error.ts'
 import { formatCount } from '../../core/units.ts'
 import type { BundleState, Catalogue, CatalogueEntry, Draft, Sidecar } from '../catalogue.ts'
 import { FileDraft, readHandle } from './draft.ts'
@@ -40,11 +40,13 @@ class FolderCatalogue implements Catalogue {
 
   async open(nameOrPath: string) {
     const path = nameOrPath.includes('/') ? resolve(nameOrPath) : await this.#find(nameOrPath)
-    const { size } = await stat(path).catch(() => {
+    const found = await stat(path).catch(() => undefined)
+    if (found === undefined)
       throw new AppError('not-found', `there is no bundle "${nameOrPath}"`, {
         hint: '"certautopilot backup list" shows the ones in the backup folder; elsewhere give a path',
       })
-    })
+    if (!found.isFile()) throw new AppError('usage', `"${nameOrPath}" is no bundle: it is no file`)
+    const { size } = found
     return { name: basename(path), bytes: size, sidecar: await readSidecar(path), read: () => readFileOf(path) }
   }
 
@@ -113,6 +115,9 @@ async function readSidecar(path: string): Promise<Sidecar | undefined> {
 async function namesIn(directory: string): Promise<string[]> {
   return readdir(directory).catch((error) => {
     if (systemCodeOf(error) === 'ENOENT') return []
-    throw error
+    throw new AppError('unreachable', `the backup folder "${directory}" cannot be read: ${messageOf(error)}`, {
+      hint: 'look at backup.directory in config.yaml, and at the owner and the mode of the folder',
+      cause: error,
+    })
   })
 }

@@ -8,6 +8,12 @@ import { type Content, isAbandoned, type Target, type TargetLocation, uploadPref
 
 const readBytes = 256 * 1024
 
+/** By the code of the system call. */
+const problems: Readonly<Record<string, string>> = {
+  ENOENT: 'the folder is not there (ENOENT): is it mounted?',
+  ENOSPC: 'its disk is full (ENOSPC)',
+}
+
 /** A folder on another disk, a mount mostly. It is never made: a mount that is missing must not be mistaken for an empty one. */
 export function openDiskTarget({ name, url }: TargetLocation): Target {
   return new DiskTarget(name, decodeURIComponent(url.pathname))
@@ -89,11 +95,9 @@ class DiskTarget implements Target {
 
   #failure(error: unknown): unknown {
     if (error instanceof AppError || systemCodeOf(error) === undefined) return error
-    return new AppError('unreachable', `target "${this.name}" (${this.place}): ${messageOf(error)}`, {
-      hint:
-        systemCodeOf(error) === 'ENOENT'
-          ? 'is it mounted? the folder has to be there'
-          : 'look at its owner, its mode and its free space',
+    const { [systemCodeOf(error) ?? '']: problem = messageOf(error) } = problems
+    return new AppError('unreachable', `target "${this.name}" (${this.place}): ${problem}`, {
+      hint: 'look at its owner, its mode and its free space',
       cause: error,
     })
   }
