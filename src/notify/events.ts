@@ -32,6 +32,7 @@ export const events: Readonly<Record<string, EventText>> = {
   'backup.overdue': { severity: 'critical', title: ({ planned }) => `no backup followed the one planned for ${String(planned)}` },
   'backup.partial': { severity: 'critical', title: ({ target }) => `the backup did not get to target ${String(target)}` },
   'backup.retention-failed': { severity: 'warning', title: () => 'old backups could not be removed, or should not be' },
+  'backup.recipients-changed': { severity: 'warning', title: () => 'whom bundles are sealed to was changed' },
   'backup.verified': { severity: 'info', title: ({ bundle }) => `backup ${String(bundle)} was verified` },
   'backup.unverified': { severity: 'critical', title: ({ bundle }) => `backup ${String(bundle)} did not verify` },
   'drill.passed': { severity: 'info', title: () => 'the restore drill passed' },
