@@ -106,7 +106,7 @@ test('a suspect newest bundle, one from the future, and nothing verified stop ev
   assert.equal(stopped([]), '')
   assert.match(stopped([bundle({ at: '2026-11-24T04:00:00.000Z', suspect: 'half are gone' }), ...nightly(20)]), /suspect/)
   assert.match(stopped([bundle({ at: '2027-11-24T04:00:00.000Z' }), ...nightly(20)]), /from the future/)
-  assert.match(stopped(nightly(20).map((entry) => ({ ...entry, state: {} }))), /no bundle here is verified/)
+  assert.match(stopped(nightly(20).map((entry) => ({ ...entry, state: {} }))), /none of the bundles is verified/)
 })
 
 test('whatever bundles there are and wherever the clock jumps, the newest that verified stay', () => {
