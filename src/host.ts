@@ -72,9 +72,10 @@ export function openHost(environment: NodeJS.ProcessEnv, options: HostOptions = 
   return { ...loaded, clock: systemClock, environment, backup: backupParts(loaded, environment, options) }
 }
 
-/** As `config.yaml` says now: whom bundles are sealed to, and where copies go, counts from the next run on, without a restart. */
-export function presentParts({ environment }: Pick<Host, 'environment'>): BackupParts {
-  return openHost(environment).backup
+/** As `config.yaml` says now: whom bundles are sealed to, and where copies go, counts from the next run on. Folders need a restart. */
+export function presentParts({ environment, backup }: Host): BackupParts {
+  const { config, targets } = openHost(environment).backup
+  return { ...backup, config, targets }
 }
 
 function backupParts(loaded: Loaded, environment: NodeJS.ProcessEnv, options: HostOptions): BackupParts {

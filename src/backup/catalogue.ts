@@ -1,6 +1,6 @@
 import type { Manifest, SignedManifest } from '../bundle/manifest.ts'
 import type { BundleFile } from '../bundle/write-bundle.ts'
-import { AppError, isAppError } from '../core/app-error.ts'
+import { AppError } from '../core/app-error.ts'
 
 /** The file beside a bundle: its signed manifest and the digest of the bundle itself. Names nothing secret. */
 export interface Sidecar extends SignedManifest {
@@ -139,19 +139,4 @@ export function newestPublished(entries: readonly CatalogueEntry[]): string {
 
 function noBundle(): AppError {
   return new AppError('not-found', 'there is no bundle yet', { hint: 'run "certautopilot backup create"' })
-}
-
-/** What is wrong with a bundle is said with its name. */
-export async function naming<T>(name: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work
-  } catch (error) {
-    if (!isAppError(error) || !/^(corrupt|archive-.*|wrong-identity)$/.test(error.code) || error.message.includes(name)) throw error
-    const { hint, details, cause } = error
-    throw new AppError(error.code, `"${name}": ${error.message}`, {
-      cause,
-      ...(hint === undefined ? {} : { hint }),
-      ...(details === undefined ? {} : { details }),
-    })
-  }
 }

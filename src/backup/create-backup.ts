@@ -1,25 +1,23 @@
 import { sealWrapping } from '../bundle/age-stream.ts'
 import { gzipBlocks } from '../bundle/gzip-blocks.ts'
-import { archiveName, signerOf, signValue } from '../bundle/manifest.ts'
-import { whyUnreadable } from '../bundle/read-bundle.ts'
+import { archiveName, signValue } from '../bundle/manifest.ts'
 import { gzipWrapping } from '../bundle/wrapping.ts'
-import { type Member, writeBundle } from '../bundle/write-bundle.ts'
+import { writeBundle } from '../bundle/write-bundle.ts'
 import { AppError } from '../core/app-error.ts'
 import { compactStamp, sleep } from '../core/clock.ts'
-import type { Secret } from '../core/secret.ts'
 import { type Stage, StageClock, timed } from '../core/stage-clock.ts'
 import { formatDuration } from '../core/units.ts'
 import { HeldLease } from '../jobs/held-lease.ts'
 import { leaseHolder } from '../jobs/lease.ts'
 import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
-import { matchKeys } from '../kek/registry.ts'
 import type { Snapshot, Store } from '../store/store.ts'
+import { captureKeys, secretsOf } from './capture-keys.ts'
 import { bundleName, bytesOf, type Catalogue, type CatalogueEntry, type Draft, type Sidecar, suspicionOf } from './catalogue.ts'
 import { describeBundle } from './describe-bundle.ts'
 import { type Dump, dumpStore, newDump } from './dump-store.ts'
 import type { EarlyCopies } from './early-copies.ts'
 import { placeOf, recordPoint } from './last-point.ts'
-import type { BackupParts, CapturedKeys } from './parts.ts'
+import type { BackupParts } from './parts.ts'
 import { openPointInTime } from './point-in-time.ts'
 
 const runLeaseMs = 30_000
@@ -160,55 +158,6 @@ async function onlyRunOf({ clock, catalogue }: BackupParts, store: Store): Promi
 
 function takenOver({ takenOverFrom }: HeldLease): string {
   return takenOverFrom === '' ? '' : `"${takenOverFrom}" did not end the backup before this one; its lease had ended`
-}
-
-interface Captured {
-  members: Member[]
-  keys: CapturedKeys
-  signingKey: Secret
-}
-
-/** The keys that go into the bundle, not the ones in memory, must fit the database. */
-async function captureKeys(parts: BackupParts, store: Store): Promise<Captured> {
-  const members = await captureMembers(parts)
-  const keys = parts.keysIn(secretsOf(members))
-  const signingKey = requireSigningKey(keys)
-  await matchKeys({ store, provider: keys.provider, clock: parts.clock, collections: parts.collections }, keys.installationId)
-  return { members, keys, signingKey }
-}
-
-async function captureMembers(parts: BackupParts): Promise<Member[]> {
-  const members = [{ name: 'secrets.env', content: await parts.secretStore.capture() }, ...(await parts.host.members())]
-  const problem = whyUnreadable(members)
-  if (problem !== undefined)
-    throw new AppError('preflight', `a bundle with these files could not be read back: ${problem}`, {
-      hint: 'look into the folder tls/ of this installation',
-    })
-  return members
-}
-
-function secretsOf(members: Member[]): Buffer {
-  return (members[0] as Member).content
-}
-
-/** A service cannot start without them, so a bundle without them could not be restored. @throws AppError `config` */
-function requireSigningKey(keys: CapturedKeys): Secret {
-  if (keys.missing.length > 0) {
-    throw new AppError(
-      'config',
-      `${keys.missing.map((name) => `"${name}"`).join(', ')} missing in the secrets: what is restored from this could not start`,
-      {
-        hint: 'put back what was there; "certautopilot setup" makes new ones, which ends sessions, API keys and the audit chain',
-      },
-    )
-  }
-  if (keys.signingKey === undefined) {
-    throw new AppError('config', '"CERTAUTOPILOT_SIGNING_KEY" is missing: the manifest cannot be signed', {
-      hint: 'run "certautopilot setup", which adds what is missing in secrets.env',
-    })
-  }
-  signerOf(keys.signingKey)
-  return keys.signingKey
 }
 
 /** People's recipients, and this host's own unless that is not wanted, so that verification and drills run without a person. */

@@ -7,9 +7,8 @@ import { countEnvelopes, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import { buildRegistry } from '../kek/registry.ts'
 import type { Staging } from '../store/staging.ts'
 import type { Store } from '../store/store.ts'
-import { naming } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
-import { checkTally, requireTrusted } from './verify-backup.ts'
+import { checkTally, naming, requireTrusted } from './verify-backup.ts'
 
 export interface StageInput {
   bundle: string

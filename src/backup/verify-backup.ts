@@ -2,11 +2,11 @@ import type { ArchiveEvent } from '../archive/read-archive.ts'
 import { sha256Of } from '../bundle/digest.ts'
 import { isSignedBy, type SignedManifest } from '../bundle/manifest.ts'
 import { type BundleContents, readBundle } from '../bundle/read-bundle.ts'
-import { AppError } from '../core/app-error.ts'
+import { AppError, isAppError } from '../core/app-error.ts'
 import type { Secret } from '../core/secret.ts'
 import { countEnvelopes, type EnvelopeOpener, type EnvelopeTally } from '../kek/open-envelopes.ts'
 import type { CollectionSpec } from '../store/store.ts'
-import { naming, type VerifyLevel } from './catalogue.ts'
+import type { VerifyLevel } from './catalogue.ts'
 import type { BackupParts } from './parts.ts'
 
 export interface VerifyInput {
@@ -137,4 +137,19 @@ export function checkTally(
     throw new AppError('verification-failed', `${counts.opened} envelopes opened, the manifest names ${wanted}`)
   }
   return counts
+}
+
+/** What is wrong with a bundle is said with its name. */
+export async function naming<T>(name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!isAppError(error) || !/^(corrupt|archive-.*|wrong-identity)$/.test(error.code) || error.message.includes(name)) throw error
+    const { hint, details, cause } = error
+    throw new AppError(error.code, `"${name}": ${error.message}`, {
+      cause,
+      ...(hint === undefined ? {} : { hint }),
+      ...(details === undefined ? {} : { details }),
+    })
+  }
 }

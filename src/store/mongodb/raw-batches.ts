@@ -1,6 +1,6 @@
 import type { ClientSession, Db } from 'mongodb'
 import { AppError } from '../../core/app-error.ts'
-import { sleep } from '../../core/clock.ts'
+import { within } from '../../core/within.ts'
 import { bsonType, type Element, elementsOf, nestedDocument } from '../../document/raw-document.ts'
 
 const usualFirstDocuments = 500
@@ -46,15 +46,15 @@ export async function* readRawBatches(read: RawRead): AsyncGenerator<Buffer> {
 }
 
 /** @throws AppError `unreachable` there is no answer in time: the driver itself would wait for ever */
-async function answered<T>(reply: Promise<T>, answerMs: number): Promise<T> {
-  const limit = new AbortController()
-  const silence = sleep(answerMs, limit.signal).then(() => {
-    if (limit.signal.aborted) return reply
-    throw new AppError('unreachable', `MongoDB has not answered for ${answerMs / 1000} s while it was read`, {
-      hint: 'look at the server and the way to it, then run the backup again',
-    })
-  })
-  return Promise.race([reply, silence]).finally(() => limit.abort())
+function answered<T>(reply: Promise<T>, answerMs: number): Promise<T> {
+  return within(
+    answerMs,
+    reply,
+    () =>
+      new AppError('unreachable', `MongoDB has not answered for ${answerMs / 1000} s while it was read`, {
+        hint: 'look at the server and the way to it, then run the backup again',
+      }),
+  )
 }
 
 /**

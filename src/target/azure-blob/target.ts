@@ -4,7 +4,8 @@ import type { TokenCredential } from '@azure/identity'
 import { BlobServiceClient, type ContainerClient, RestError, StorageSharedKeyCredential } from '@azure/storage-blob'
 import { AppError, messageOf } from '../../core/app-error.ts'
 import { grouped } from '../../core/chunks.ts'
-import { minuteMs, sleep } from '../../core/clock.ts'
+import { minuteMs } from '../../core/clock.ts'
+import { within } from '../../core/within.ts'
 import { withoutSilence } from '../idle.ts'
 import {
   type Content,
@@ -186,14 +187,6 @@ async function platformIdentity(clientId: string | undefined): Promise<TokenCred
 
 /** Where there is no platform to ask, the library asks for minutes. */
 function withinPatience(credential: TokenCredential, silenceMs: number): TokenCredential {
-  return {
-    async getToken(scopes, options) {
-      const limit = new AbortController()
-      const silence = sleep(silenceMs, limit.signal).then(() => {
-        throw Object.assign(new Error('the platform did not answer'), { name: 'CredentialUnavailableError' })
-      })
-      silence.catch(() => {})
-      return Promise.race([credential.getToken(scopes, options), silence]).finally(() => limit.abort())
-    },
-  }
+  const unanswered = () => Object.assign(new Error('the platform did not answer'), { name: 'CredentialUnavailableError' })
+  return { getToken: (scopes, options) => within(silenceMs, credential.getToken(scopes, options), unanswered) }
 }
